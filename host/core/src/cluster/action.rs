@@ -1,0 +1,56 @@
+//! What a cluster wants done.
+
+use super::{Generation, Notice, SlotId, Time, WorkerId};
+
+/// Something for the supervisor to do, in the order in which it was yielded.
+///
+/// No action needs an answer in place: what became of it comes back as an [`Event`](super::Event).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a process for this worker. It is told about at most once, and answered by
+    /// [`WorkerExited`](super::Event::WorkerExited) or [`SpawnFailed`](super::Event::SpawnFailed) in the end.
+    Spawn {
+        /// The name of the new worker.
+        worker: WorkerId,
+        /// The slot whose listener it inherits.
+        slot: SlotId,
+        /// The version it serves.
+        generation: Generation,
+    },
+    /// Tell the worker to finish its requests and exit. At most once for each worker.
+    Drain {
+        /// Which one.
+        worker: WorkerId,
+        /// When it must cut what is left.
+        deadline: Time,
+    },
+    /// Send SIGKILL. At most once for each worker. The process may be gone already, but it was not reported as
+    /// reaped, so its pid cannot belong to somebody else.
+    Kill {
+        /// Which one.
+        worker: WorkerId,
+    },
+    /// Tell the operator.
+    Notify(Notice),
+    /// The end. Yielded once, as the last action, when no process is left.
+    Stopped {
+        /// Why it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Why a cluster stopped. The first reason stands; what happens while stopping does not change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The operator asked for it.
+    Asked,
+    /// The generation cannot start, and there is no older one to return to.
+    Rejected {
+        /// Which generation.
+        generation: Generation,
+        /// What the first of its workers to fail said.
+        reason: String,
+    },
+    /// Every slot used up its restarts.
+    AllErrored,
+}

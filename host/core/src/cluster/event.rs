@@ -1,0 +1,78 @@
+//! What a cluster is told.
+
+use core::fmt;
+
+use serde::Serialize;
+
+use super::WorkerId;
+
+/// Something that happened, reported by the supervisor.
+///
+/// Events may come late, twice, or in another order than they happened: a channel's EOF races with the reaping of
+/// its process. An event that names a worker which is gone, or that makes no sense in the worker's phase, changes
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The worker is accepting: artifact mapped, instance created, probe answered.
+    WorkerReady {
+        /// Which one.
+        worker: WorkerId,
+    },
+    /// The worker says that it cannot start and that trying again would end the same way, because the component
+    /// traps while starting for example. Not for a worker that merely died.
+    WorkerFailed {
+        /// Which one.
+        worker: WorkerId,
+        /// Why, in words for the operator.
+        reason: String,
+    },
+    /// The worker is done draining and about to exit. Optional: what counts is the exit.
+    WorkerDrained {
+        /// Which one.
+        worker: WorkerId,
+        /// How many requests it cut off at its deadline.
+        cut: u64,
+    },
+    /// The worker's process was reaped. To be reported for every process, last and not on EOF of its channel: this
+    /// is what frees its place in the slot.
+    WorkerExited {
+        /// Which one.
+        worker: WorkerId,
+        /// How.
+        exit: Exit,
+    },
+    /// The process that [`Action::Spawn`](super::Action::Spawn) asked for could not be created. Stands for the exit
+    /// of the worker; there will be no other.
+    SpawnFailed {
+        /// Which one.
+        worker: WorkerId,
+        /// Why, in words for the operator.
+        reason: String,
+    },
+    /// The operator wants the cluster to stop after finishing its requests. The second time, at once.
+    Stop,
+    /// The operator wants the cluster to stop at once.
+    StopFast,
+}
+
+/// How a process ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody knows: somebody else reaped it.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("unknown exit"),
+        }
+    }
+}

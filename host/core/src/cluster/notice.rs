@@ -1,0 +1,126 @@
+//! What an operator should hear about, as data. The words are the command's business.
+
+use core::time::Duration;
+
+use serde::Serialize;
+
+use super::time::{serialize_millis, serialize_optional_millis};
+use super::{Exit, Generation, SlotId, WorkerId};
+
+/// Something worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum Notice {
+    /// A worker became ready.
+    WorkerReady {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// What it serves.
+        generation: Generation,
+        /// The time from its spawn.
+        #[serde(rename = "took_ms", serialize_with = "serialize_millis")]
+        took: Duration,
+    },
+    /// A slot that had nobody serving has somebody.
+    SlotServing {
+        /// Which one.
+        slot: SlotId,
+    },
+    /// All slots serve, for the first time. At most once in the life of a cluster.
+    AllServing,
+    /// A worker was not ready in time and is being killed. [`WorkerCrashed`](Self::WorkerCrashed) follows when it
+    /// is gone.
+    StartTimedOut {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// The time it was given.
+        #[serde(rename = "timeout_ms", serialize_with = "serialize_millis")]
+        timeout: Duration,
+    },
+    /// A worker that was wanted is gone.
+    WorkerCrashed {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// What it served.
+        generation: Generation,
+        /// How long it had been ready, if it ever was.
+        #[serde(rename = "uptime_ms", serialize_with = "serialize_optional_millis")]
+        uptime: Option<Duration>,
+        /// What brought it down.
+        cause: Cause,
+        /// The delay before its successor is spawned; none if there will be no successor.
+        #[serde(rename = "restart_in_ms", serialize_with = "serialize_optional_millis")]
+        restart_in: Option<Duration>,
+    },
+    /// A slot used up its restarts and stays empty.
+    SlotErrored {
+        /// Which one.
+        slot: SlotId,
+        /// How many unstable exits it had within the window, the last one included.
+        unstable_exits: u32,
+        /// The length of that window.
+        #[serde(rename = "window_ms", serialize_with = "serialize_millis")]
+        window: Duration,
+    },
+    /// A generation that never served said that it cannot start.
+    GenerationRejected {
+        /// Which one.
+        generation: Generation,
+        /// What the first of its workers to fail said.
+        reason: String,
+    },
+    /// A worker is still busy although its time to drain is over.
+    DrainDeadlinePassed {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+    },
+    /// A worker cut off requests at its drain deadline. Not sent for none.
+    RequestsCut {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// How many.
+        cut: u64,
+    },
+    /// A worker that was no longer wanted is gone.
+    WorkerStopped {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// How its process ended; none if it never began.
+        exit: Option<Exit>,
+    },
+}
+
+/// What brought a worker down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// It ended by itself, or by somebody else's hand.
+    Exited {
+        /// How.
+        exit: Exit,
+    },
+    /// It was killed because it was not ready in time.
+    StartTimedOut,
+    /// It said that it cannot start, although its generation has served before.
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+    /// Its process could not be created.
+    SpawnFailed {
+        /// Why.
+        reason: String,
+    },
+}

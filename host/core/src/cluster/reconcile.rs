@@ -1,0 +1,115 @@
+//! From what is wanted and what is there to what must be done.
+
+use super::{Action, Cause, Cluster, Life, Notice, Phase, Slot, Time, Worker, WorkerId};
+
+impl Cluster {
+    /// Closes the gap between wanted and actual, in every slot, as far as it can be closed at once. Doing it twice
+    /// changes nothing.
+    pub(super) fn reconcile(&mut self, now: Time) {
+        let fast = match &self.life {
+            Life::Running => false,
+            Life::Stopping { fast, .. } => *fast,
+            Life::Stopped => return,
+        };
+        for slot in 0..self.slots.len() {
+            self.dismiss_unwanted(slot, fast, now);
+            self.spawn_missing(slot, now);
+        }
+        self.finish();
+    }
+
+    /// Tells workers that are not wanted to go: those that serve by draining, those that have nothing to lose at
+    /// once.
+    fn dismiss_unwanted(&mut self, slot: usize, fast: bool, now: Time) {
+        if self.slots[slot].wanted.is_some() {
+            return;
+        }
+        for worker in &mut self.slots[slot].workers {
+            match worker.phase {
+                Phase::Starting { .. } => kill(worker, &mut self.actions),
+                Phase::Serving | Phase::Draining { .. } if fast => kill(worker, &mut self.actions),
+                Phase::Serving => {
+                    let deadline = now + self.settings.kill_timeout;
+                    worker.phase = Phase::Draining { deadline, overdue: false };
+                    self.actions.push_back(Action::Drain { worker: worker.id(), deadline });
+                }
+                Phase::Draining { .. } | Phase::Killed => {}
+            }
+        }
+    }
+
+    /// Spawns what is missing, if its time has come.
+    fn spawn_missing(&mut self, slot: usize, now: Time) {
+        let slot = &mut self.slots[slot];
+        let Some((generation, time)) = slot.next_spawn() else { return };
+        if now < time {
+            return;
+        }
+        let worker = self.next_worker;
+        self.next_worker = WorkerId(worker.0 + 1);
+        slot.workers.push(Worker::new(worker, generation, &self.settings, now));
+        self.actions.push_back(Action::Spawn { worker, slot: slot.id(), generation });
+    }
+
+    /// Ends the cluster when it is stopping and the last process is gone.
+    fn finish(&mut self) {
+        if let Life::Stopping { outcome, .. } = &self.life
+            && self.slots.iter().all(|slot| slot.workers.is_empty())
+        {
+            let outcome = outcome.clone();
+            self.life = Life::Stopped;
+            self.actions.push_back(Action::Stopped { outcome });
+        }
+    }
+
+    /// Deals with workers whose time is up.
+    pub(super) fn expire(&mut self, now: Time) {
+        for slot in 0..self.slots.len() {
+            for index in 0..self.slots[slot].workers.len() {
+                // Twice, because a late call may find both the deadline of a drain and its grace in the past.
+                self.expire_worker(slot, index, now);
+                self.expire_worker(slot, index, now);
+            }
+        }
+    }
+
+    fn expire_worker(&mut self, slot: usize, index: usize, now: Time) {
+        let settings = &self.settings;
+        let Slot { workers, .. } = &mut self.slots[slot];
+        let worker = &mut workers[index];
+        if worker.timeout(settings).is_none_or(|time| now < time) {
+            return;
+        }
+        let id = worker.id();
+        match worker.phase {
+            Phase::Starting { .. } => {
+                let timeout = settings.listen_timeout;
+                let slot_id = self.slots[slot].id();
+                self.notify(Notice::StartTimedOut { worker: id, slot: slot_id, timeout });
+                self.condemn(slot, index, Cause::StartTimedOut);
+            }
+            Phase::Draining { deadline, overdue: false } => {
+                worker.phase = Phase::Draining { deadline, overdue: true };
+                let slot = self.slots[slot].id();
+                self.notify(Notice::DrainDeadlinePassed { worker: id, slot });
+            }
+            Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),
+            Phase::Serving | Phase::Killed => {}
+        }
+    }
+
+    /// Kills a worker that was wanted, and remembers why.
+    pub(super) fn condemn(&mut self, slot: usize, index: usize, cause: Cause) {
+        let worker = &mut self.slots[slot].workers[index];
+        worker.condemned = Some(cause);
+        kill(worker, &mut self.actions);
+    }
+}
+
+/// Asks for SIGKILL, unless that was done.
+fn kill(worker: &mut Worker, actions: &mut std::collections::VecDeque<Action>) {
+    if worker.phase != Phase::Killed {
+        worker.phase = Phase::Killed;
+        actions.push_back(Action::Kill { worker: worker.id() });
+    }
+}

@@ -1,0 +1,111 @@
+//! One worker process as the cluster sees it.
+
+use core::time::Duration;
+
+use super::{Cause, Generation, Settings, Time, WorkerId};
+
+/// A worker, from the decision to spawn it until it was reaped.
+#[derive(Debug)]
+pub struct Worker {
+    id: WorkerId,
+    generation: Generation,
+    spawned: Time,
+    ready: Option<Time>,
+    pub(super) phase: Phase,
+    /// Why the cluster condemned it, to be told when it is gone. None for a worker that dies by itself.
+    pub(super) condemned: Option<Cause>,
+    /// Whether its drain report was taken. A second one is an echo.
+    pub(super) reported: bool,
+}
+
+/// Where a worker stands. It only ever moves down this list, which is why it is told at most once to drain and at
+/// most once to die.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Spawned, not ready yet.
+    Starting {
+        /// When it is killed for not being ready.
+        deadline: Time,
+    },
+    /// Accepting.
+    Serving,
+    /// Told to finish and exit.
+    Draining {
+        /// When it must cut what is left.
+        deadline: Time,
+        /// Whether that time has passed and was told. What remains is the exit grace.
+        overdue: bool,
+    },
+    /// SIGKILL was asked for. Only the kernel is waited for, so there is no deadline.
+    Killed,
+}
+
+impl Worker {
+    /// A worker that is being spawned now.
+    pub(super) fn new(id: WorkerId, generation: Generation, settings: &Settings, now: Time) -> Self {
+        Self {
+            id,
+            generation,
+            spawned: now,
+            ready: None,
+            phase: Phase::Starting { deadline: now + settings.listen_timeout },
+            condemned: None,
+            reported: false,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// What it serves.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When it was spawned.
+    #[must_use]
+    pub fn spawned(&self) -> Time {
+        self.spawned
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether it is accepting and was not told to stop.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    /// How long it has been ready, if it ever was.
+    #[must_use]
+    pub fn uptime(&self, now: Time) -> Option<Duration> {
+        self.ready.map(|ready| now - ready)
+    }
+
+    /// Takes note that it is ready. Returns the time from its spawn, or none if it was not expected to become ready.
+    pub(super) fn become_ready(&mut self, now: Time) -> Option<Duration> {
+        if !matches!(self.phase, Phase::Starting { .. }) {
+            return None;
+        }
+        self.phase = Phase::Serving;
+        self.ready = Some(now);
+        Some(now - self.spawned)
+    }
+
+    /// When something must be done about it, if nothing happens before.
+    pub(super) fn timeout(&self, settings: &Settings) -> Option<Time> {
+        match self.phase {
+            Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false } => Some(deadline),
+            Phase::Draining { deadline, overdue: true } => Some(deadline + settings.exit_grace),
+            Phase::Serving | Phase::Killed => None,
+        }
+    }
+}
