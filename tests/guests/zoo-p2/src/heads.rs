@@ -1,0 +1,67 @@
+//! Status, headers, and what the request's head said.
+
+use std::io;
+
+use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingResponse, ResponseOutparam, Scheme};
+use zoo::{Answer, Query};
+
+use crate::respond;
+
+pub fn headers(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let value = zoo::chunk(0, query.number("size", 16));
+    let fields = Fields::new();
+    for index in 0..query.number("count", 1) {
+        if let Err(error) = fields.append(&format!("x-header-{index}"), &value) {
+            return respond::answer(out, Answer::failed(error));
+        }
+    }
+    let mut body = respond::start(out, 200, fields);
+    body.write(b"headers\n")?;
+    body.finish(None);
+    Ok(())
+}
+
+pub fn status(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let response = OutgoingResponse::new(Fields::new());
+    if response.set_status_code(query.number("code", 200) as u16).is_err() {
+        return respond::answer(out, Answer::failed("the status is not valid"));
+    }
+    ResponseOutparam::set(out, Ok(response));
+    Ok(())
+}
+
+pub fn inspect(request: &IncomingRequest) -> Answer {
+    let entries = request.headers().entries();
+    let headers = entries.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+    Answer::ok(format!(
+        "method: {}\nscheme: {}\nauthority: {}\npath: {}\n{}",
+        method_name(request.method()),
+        request.scheme().map_or_else(|| "none".to_owned(), scheme_name),
+        request.authority().unwrap_or_else(|| "none".to_owned()),
+        request.path_with_query().unwrap_or_else(|| "none".to_owned()),
+        zoo::sorted_lines(headers.collect()),
+    ))
+}
+
+fn method_name(method: Method) -> String {
+    match method {
+        Method::Get => "GET".to_owned(),
+        Method::Head => "HEAD".to_owned(),
+        Method::Post => "POST".to_owned(),
+        Method::Put => "PUT".to_owned(),
+        Method::Delete => "DELETE".to_owned(),
+        Method::Connect => "CONNECT".to_owned(),
+        Method::Options => "OPTIONS".to_owned(),
+        Method::Trace => "TRACE".to_owned(),
+        Method::Patch => "PATCH".to_owned(),
+        Method::Other(name) => name,
+    }
+}
+
+fn scheme_name(scheme: Scheme) -> String {
+    match scheme {
+        Scheme::Http => "http".to_owned(),
+        Scheme::Https => "https".to_owned(),
+        Scheme::Other(name) => name,
+    }
+}
