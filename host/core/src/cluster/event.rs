@@ -33,8 +33,9 @@ pub enum Event {
         /// How many requests it cut off at its deadline.
         cut: u64,
     },
-    /// The worker's process was reaped. To be reported for every process, last and not on EOF of its channel: this
-    /// is what frees its place in the slot.
+    /// The worker's process was reaped: this is what frees its place in the slot. To be reported for every process,
+    /// after all that its channel still held (a refusal told after the exit is not heard), and never on EOF of the
+    /// channel alone.
     WorkerExited {
         /// Which one.
         worker: WorkerId,

@@ -23,8 +23,14 @@ mod reconcile;
 mod restarts;
 mod settings;
 mod slot;
+mod status;
 mod time;
 mod worker;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -36,6 +42,7 @@ pub use self::id::{Generation, SlotId, WorkerId};
 pub use self::notice::{Cause, Notice};
 pub use self::settings::Settings;
 pub use self::slot::{Slot, SlotPhase};
+pub use self::status::{ClusterPhase, SlotStatus, Status, WorkerPhase, WorkerStatus};
 pub use self::time::Time;
 pub use self::worker::{Phase, Worker};
 

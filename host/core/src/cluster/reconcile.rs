@@ -1,6 +1,8 @@
 //! From what is wanted and what is there to what must be done.
 
-use super::{Action, Cause, Cluster, Life, Notice, Phase, Slot, Time, Worker, WorkerId};
+use std::collections::VecDeque;
+
+use super::{Action, Cause, Cluster, Life, Notice, Phase, Time, Worker, WorkerId};
 
 impl Cluster {
     /// Closes the gap between wanted and actual, in every slot, as far as it can be closed at once. Doing it twice
@@ -66,36 +68,34 @@ impl Cluster {
     pub(super) fn expire(&mut self, now: Time) {
         for slot in 0..self.slots.len() {
             for index in 0..self.slots[slot].workers.len() {
-                // Twice, because a late call may find both the deadline of a drain and its grace in the past.
-                self.expire_worker(slot, index, now);
-                self.expire_worker(slot, index, now);
+                // A late call may find both the deadline of a drain and its grace in the past.
+                while self.expire_worker(slot, index, now) {}
             }
         }
     }
 
-    fn expire_worker(&mut self, slot: usize, index: usize, now: Time) {
-        let settings = &self.settings;
-        let Slot { workers, .. } = &mut self.slots[slot];
-        let worker = &mut workers[index];
-        if worker.timeout(settings).is_none_or(|time| now < time) {
-            return;
+    /// Deals with the next thing for which a worker's time is up. False if there is none.
+    fn expire_worker(&mut self, slot: usize, index: usize, now: Time) -> bool {
+        let slot_id = self.slots[slot].id();
+        let worker = &mut self.slots[slot].workers[index];
+        if worker.timeout(&self.settings).is_none_or(|time| now < time) {
+            return false;
         }
         let id = worker.id();
         match worker.phase {
             Phase::Starting { .. } => {
-                let timeout = settings.listen_timeout;
-                let slot_id = self.slots[slot].id();
+                let timeout = self.settings.listen_timeout;
                 self.notify(Notice::StartTimedOut { worker: id, slot: slot_id, timeout });
                 self.condemn(slot, index, Cause::StartTimedOut);
             }
             Phase::Draining { deadline, overdue: false } => {
                 worker.phase = Phase::Draining { deadline, overdue: true };
-                let slot = self.slots[slot].id();
-                self.notify(Notice::DrainDeadlinePassed { worker: id, slot });
+                self.notify(Notice::DrainDeadlinePassed { worker: id, slot: slot_id });
             }
             Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),
-            Phase::Serving | Phase::Killed => {}
+            Phase::Serving | Phase::Killed => return false,
         }
+        true
     }
 
     /// Kills a worker that was wanted, and remembers why.
@@ -107,7 +107,7 @@ impl Cluster {
 }
 
 /// Asks for SIGKILL, unless that was done.
-fn kill(worker: &mut Worker, actions: &mut std::collections::VecDeque<Action>) {
+fn kill(worker: &mut Worker, actions: &mut VecDeque<Action>) {
     if worker.phase != Phase::Killed {
         worker.phase = Phase::Killed;
         actions.push_back(Action::Kill { worker: worker.id() });

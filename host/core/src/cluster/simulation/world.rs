@@ -1,0 +1,458 @@
+//! A virtual machine room: a clock, processes with a life of their own, a slow messenger and an operator.
+
+use core::num::NonZeroU16;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use super::super::{
+    Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, Slot, SlotPhase, Time, WorkerId,
+};
+use super::ledger::Ledger;
+
+/// After so many steps every world turns kind, lest one that crashes every millisecond goes on for ever.
+const ROUGH_STEPS: u32 = 250;
+
+/// How the processes of a world like to end by themselves.
+const ENDS: [Exit; 5] = [Exit::Code(0), Exit::Code(1), Exit::Code(101), Exit::Signal(11), Exit::Unknown];
+
+/// How they end when they are killed.
+const SIGKILL: Exit = Exit::Signal(9);
+
+/// What all worlds together went through. A simulation that stopped visiting a corner must not stay green.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    seen: BTreeMap<&'static str, u64>,
+    jitter: Vec<u64>,
+}
+
+impl Tally {
+    fn count(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Whether every corner was visited often enough.
+    pub(super) fn check(&self, worlds: u64) {
+        for what in [
+            "all serving",
+            "start timed out",
+            "crashed",
+            "restarted after backoff",
+            "errored",
+            "rejected",
+            "overdue",
+            "killed",
+            "cut",
+            "asked",
+            "all errored",
+            "refusal of a proven generation",
+            "stopped from backoff",
+        ] {
+            let seen = self.seen.get(what).copied().unwrap_or(0);
+            assert!(
+                seen >= worlds / 100,
+                "`{what}` was seen only {seen} times in {worlds} worlds: {:?}",
+                self.seen
+            );
+        }
+        let share = |range: core::ops::RangeInclusive<u64>| {
+            self.jitter.iter().filter(|percent| range.contains(percent)).count() * 100 / self.jitter.len()
+        };
+        let (low, middle, high) = (share(50..=59), share(60..=89), share(90..=100));
+        assert!(low >= 10 && middle >= 40 && high >= 10, "jitter is not spread: {low}% {middle}% {high}%");
+    }
+}
+
+/// What happens outside the cluster.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A process does something on its own.
+    Process(WorkerId, Deed),
+    /// The messenger arrives.
+    Deliver(Event),
+    /// The cluster is woken without a reason.
+    Wake,
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Ready,
+    Refuse,
+    Report(u64),
+    Die(Exit),
+}
+
+/// How hard life is in one world. Chances are in percent.
+struct Temper {
+    spawn_fails: u8,
+    hangs: u8,
+    refuses: u8,
+    dies_early: u8,
+    /// That a worker which serves crashes at some time.
+    crashes: u8,
+    ignores_drain: u8,
+    /// That an event is delivered again later.
+    echoes: u8,
+    start: u64,
+    life: u64,
+    /// The longest an event, a signal or a timer takes to arrive, in milliseconds.
+    lag: u64,
+}
+
+pub(super) struct World<'a> {
+    rng: Rng,
+    now: Time,
+    settings: Settings,
+    temper: Temper,
+    kind: bool,
+    cluster: Cluster,
+    ledger: Ledger,
+    /// Which processes are alive, whatever the cluster knows.
+    alive: BTreeMap<WorkerId, bool>,
+    agenda: BTreeMap<(Time, u64), Happening>,
+    sequence: u64,
+    steps: u32,
+    trace: Option<&'a mut Vec<String>>,
+    tally: &'a mut Tally,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(
+        seed: u64,
+        trace: Option<&'a mut Vec<String>>,
+        tally: &'a mut Tally,
+    ) -> Result<Self, String> {
+        let mut rng = Rng::with_seed(seed);
+        let settings = settings(&mut rng);
+        let temper = temper(&mut rng, &settings);
+        let mut world = Self {
+            now: Time::START,
+            temper,
+            kind: false,
+            cluster: Cluster::new(settings.clone(), Time::START),
+            ledger: Ledger::new(settings.clone()),
+            alive: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            steps: 0,
+            settings,
+            trace,
+            tally,
+            rng,
+        };
+        world.note(|world| format!("{:?}", world.settings));
+        world.plan_operator();
+        world.ledger.input(None, Time::START);
+        world.act()?;
+        Ok(world)
+    }
+
+    /// Rough times, then kind ones in which everything must come right, then the end.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        let rough = self.now + self.random(20_000);
+        while self.steps < ROUGH_STEPS && self.step(rough)? {}
+        self.turn_kind();
+        let lag = Duration::from_millis(self.temper.lag);
+        // Somebody may hang, be killed, be reaped, wait for the longest backoff, and start.
+        let recovery =
+            self.settings.listen_timeout + self.settings.backoff_cap + lag * 8 + Duration::from_secs(1);
+        let well = self.now + recovery;
+        while self.step(well)? {}
+        if !self.ledger.is_stopping() && !self.ledger.all_well() {
+            return Err("in a kind world a slot does not come back".to_owned());
+        }
+        if self.rng.bool() {
+            self.deliver(Event::Stop)?;
+        }
+        if self.rng.bool() {
+            self.deliver(Event::Stop)?;
+        }
+        if !self.ledger.is_stopping() {
+            self.deliver(Event::StopFast)?;
+        }
+        let end = self.now + self.settings.kill_timeout + self.settings.exit_grace + lag * 8;
+        while self.step(end)? {}
+        if !self.ledger.stopped {
+            return Err("the end does not come".to_owned());
+        }
+        // Whatever is said to a cluster that has ended, it stays silent: echoes, operators, clocks.
+        let late = self.now + Duration::from_secs(3_600);
+        while self.step(late)? {}
+        self.deliver(Event::Stop)?;
+        self.deliver(Event::StopFast)?;
+        self.tally.jitter.append(&mut self.ledger.jitter);
+        Ok(())
+    }
+
+    /// Lets the next thing happen, unless it lies after `end`.
+    fn step(&mut self, end: Time) -> Result<bool, String> {
+        let happening = self.agenda.first_key_value().map(|(&(time, _), _)| time);
+        let lag = self.random(self.temper.lag / 2);
+        let timer = self.cluster.poll_timeout().map(|time| time.max(self.now) + lag);
+        let next = [happening, timer].into_iter().flatten().min();
+        let Some(next) = next.filter(|&next| next <= end) else {
+            self.now = self.now.max(end);
+            return Ok(false);
+        };
+        self.now = next;
+        self.steps += 1;
+        if happening == Some(next) {
+            let Some((_, happening)) = self.agenda.pop_first() else { return Ok(false) };
+            match happening {
+                Happening::Process(worker, deed) => self.process(worker, deed),
+                Happening::Deliver(event) => self.deliver(event)?,
+                Happening::Wake => self.wake()?,
+            }
+        } else {
+            self.wake()?;
+        }
+        Ok(true)
+    }
+
+    fn wake(&mut self) -> Result<(), String> {
+        self.note(|_| "wake".to_owned());
+        self.ledger.input(None, self.now);
+        self.cluster.handle_timeout(self.now);
+        self.act()?;
+        match self.cluster.poll_timeout() {
+            Some(time) if time <= self.now => Err(format!("a timeout that is over remains: {time:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, event: Event) -> Result<(), String> {
+        self.note(|_| format!("{event:?}"));
+        let waits = |slot: &Slot| matches!(slot.phase(self.now), SlotPhase::Waiting { .. });
+        if matches!(event, Event::Stop | Event::StopFast)
+            && !self.ledger.is_stopping()
+            && self.cluster.slots().iter().any(waits)
+        {
+            self.tally.count("stopped from backoff");
+        }
+        self.ledger.input(Some(&event), self.now);
+        self.cluster.handle_event(event, self.now);
+        self.act()
+    }
+
+    /// Does what the cluster wants done.
+    fn act(&mut self) -> Result<(), String> {
+        while let Some(action) = self.cluster.poll_action() {
+            self.note(|_| format!("    {action:?}"));
+            self.ledger.action(&action, self.now)?;
+            self.count(&action);
+            match action {
+                Action::Spawn { worker, .. } => self.spawn(worker),
+                Action::Drain { worker, deadline } => self.drain(worker, deadline),
+                Action::Kill { worker } => self.later(self.temper.lag, worker, Deed::Die(SIGKILL)),
+                Action::Notify(_) | Action::Stopped { .. } => {}
+            }
+        }
+        self.ledger.settle(&self.cluster, self.now)
+    }
+
+    fn spawn(&mut self, worker: WorkerId) {
+        let Temper { spawn_fails, hangs, refuses, dies_early, crashes, start, life, .. } = self.temper;
+        self.alive.insert(worker, true);
+        if self.kind {
+            return self.later(10, worker, Deed::Ready);
+        }
+        let start = 1 + self.rng.u64(0..=start);
+        if self.chance(spawn_fails) {
+            self.alive.insert(worker, false);
+            self.send(Event::SpawnFailed { worker, reason: "no more processes".to_owned() });
+        } else if self.chance(hangs) {
+            // Only a signal ends it.
+        } else if self.chance(refuses) {
+            self.later(start, worker, Deed::Refuse);
+            if self.rng.bool() {
+                self.later(start + self.temper.lag, worker, Deed::Die(Exit::Code(2)));
+            }
+        } else if self.chance(dies_early) {
+            let exit = self.end();
+            self.later(start, worker, Deed::Die(exit));
+        } else {
+            self.agenda_in(Duration::from_millis(start), Happening::Process(worker, Deed::Ready));
+            if self.chance(crashes) {
+                let (exit, life) = (self.end(), self.rng.u64(0..=life));
+                self.agenda_in(
+                    Duration::from_millis(start + life),
+                    Happening::Process(worker, Deed::Die(exit)),
+                );
+            }
+        }
+    }
+
+    fn drain(&mut self, worker: WorkerId, deadline: Time) {
+        if self.chance(self.temper.ignores_drain) {
+            return;
+        }
+        let left = deadline - self.now;
+        let (wait, cut) = match self.rng.u8(0..4) {
+            0 => (Duration::ZERO, 0),
+            1 => (left / 2, 0),
+            2 => (left, self.rng.u64(0..5)),
+            _ => (left + self.settings.exit_grace / 2, self.rng.u64(1..5)),
+        };
+        let exit = self.end();
+        self.agenda_in(wait, Happening::Process(worker, Deed::Report(cut)));
+        self.agenda_in(wait, Happening::Process(worker, Deed::Die(exit)));
+    }
+
+    /// A process does something, if it still lives; the cluster hears of it some time later.
+    fn process(&mut self, worker: WorkerId, deed: Deed) {
+        if !self.alive[&worker] {
+            return;
+        }
+        self.note(|_| format!("  (worker {worker}: {deed:?})"));
+        match deed {
+            Deed::Ready => self.send(Event::WorkerReady { worker }),
+            Deed::Refuse => {
+                self.send(Event::WorkerFailed { worker, reason: format!("trap in worker {worker}") })
+            }
+            Deed::Report(cut) => self.send(Event::WorkerDrained { worker, cut }),
+            Deed::Die(exit) => {
+                self.alive.insert(worker, false);
+                self.send(Event::WorkerExited { worker, exit });
+            }
+        }
+    }
+
+    /// Sends the messenger off. Messages overtake each other, and some come twice.
+    fn send(&mut self, event: Event) {
+        if self.chance(self.temper.echoes) {
+            let echo = self.random(self.temper.lag * 20);
+            self.agenda_in(echo, Happening::Deliver(event.clone()));
+        }
+        let lag = self.random(self.temper.lag);
+        self.agenda_in(lag, Happening::Deliver(event));
+    }
+
+    fn plan_operator(&mut self) {
+        for event in [Event::Stop, Event::Stop, Event::StopFast] {
+            if self.chance(20) {
+                let wait = self.random(10_000);
+                self.agenda_in(wait, Happening::Deliver(event));
+            }
+        }
+        for _ in 0..3 {
+            let (wait, worker) = (self.random(10_000), WorkerId(self.rng.u64(0..8)));
+            self.agenda_in(wait, Happening::Wake);
+            let nonsense = match self.rng.u8(0..4) {
+                0 => Event::WorkerDrained { worker, cut: 3 },
+                1 => Event::WorkerReady { worker },
+                2 => Event::WorkerExited { worker: WorkerId(1_000_000), exit: Exit::Unknown },
+                _ => Event::WorkerFailed { worker, reason: "nonsense".to_owned() },
+            };
+            let wait = self.random(10_000);
+            if self.chance(30) {
+                self.agenda_in(wait, Happening::Deliver(nonsense));
+            }
+        }
+    }
+
+    /// From now on workers start and stay. What is under way happens; what was planned for later does not.
+    fn turn_kind(&mut self) {
+        self.note(|_| "the world turns kind".to_owned());
+        self.kind = true;
+        let soon = self.now + Duration::from_millis(self.temper.lag);
+        let planned_crash = |happening: &Happening| match happening {
+            Happening::Process(_, Deed::Die(exit)) => *exit != SIGKILL,
+            _ => false,
+        };
+        self.agenda.retain(|&(time, _), happening| time <= soon || !planned_crash(happening));
+    }
+
+    fn count(&mut self, action: &Action) {
+        let what = match action {
+            Action::Kill { .. } => "killed",
+            Action::Stopped { outcome: Outcome::Asked } => "asked",
+            Action::Stopped { outcome: Outcome::AllErrored } => "all errored",
+            Action::Stopped { outcome: Outcome::Rejected { .. } } => "rejected",
+            Action::Notify(notice) => match notice {
+                Notice::AllServing => "all serving",
+                Notice::StartTimedOut { .. } => "start timed out",
+                Notice::WorkerCrashed { cause: Cause::Failed { .. }, .. } => "refusal of a proven generation",
+                Notice::WorkerCrashed { restart_in: Some(Duration::ZERO), .. } => "crashed",
+                Notice::WorkerCrashed { restart_in: Some(_), .. } => "restarted after backoff",
+                Notice::SlotErrored { .. } => "errored",
+                Notice::DrainDeadlinePassed { .. } => "overdue",
+                Notice::RequestsCut { .. } => "cut",
+                _ => return,
+            },
+            Action::Spawn { .. } | Action::Drain { .. } => return,
+        };
+        self.tally.count(what);
+    }
+
+    fn later(&mut self, millis: u64, worker: WorkerId, deed: Deed) {
+        let wait = self.random(millis);
+        self.agenda_in(wait, Happening::Process(worker, deed));
+    }
+
+    fn agenda_in(&mut self, wait: Duration, happening: Happening) {
+        self.sequence += 1;
+        self.agenda.insert((self.now + wait, self.sequence), happening);
+    }
+
+    /// Up to so many milliseconds, but never none, so that the clock moves.
+    fn random(&mut self, millis: u64) -> Duration {
+        Duration::from_micros(self.rng.u64(1..=millis.max(1) * 1_000))
+    }
+
+    fn chance(&mut self, percent: u8) -> bool {
+        self.rng.u8(0..100) < percent
+    }
+
+    fn end(&mut self) -> Exit {
+        ENDS[self.rng.usize(0..ENDS.len())]
+    }
+
+    fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let line = format!("{:>12?} {}", self.now.since_start(), line(self));
+            if let Some(trace) = &mut self.trace {
+                trace.push(line);
+            }
+        }
+    }
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let mut millis = |most: u64| Duration::from_millis(rng.u64(0..=most));
+    // In a kind world a worker must be able to start in time, whatever the lag.
+    let listen_timeout = Duration::from_millis(200) + millis(3_000);
+    let (kill_timeout, exit_grace) = (millis(3_000), millis(500));
+    let (restart_window, min_uptime) = (millis(20_000), millis(1_500));
+    let (backoff_base, backoff_cap) = (millis(200), millis(3_000));
+    Settings {
+        slots: NonZeroU16::MIN.saturating_add(rng.u16(0..6)),
+        listen_timeout,
+        kill_timeout,
+        exit_grace,
+        max_restarts: rng.u32(0..10),
+        restart_window,
+        min_uptime,
+        backoff_base,
+        backoff_cap,
+        seed: rng.u64(..),
+    }
+}
+
+fn temper(rng: &mut Rng, settings: &Settings) -> Temper {
+    let listen = u64::try_from(settings.listen_timeout.as_millis()).unwrap_or(u64::MAX);
+    // Most vices are absent from most worlds, so that the others get their turn.
+    let mut vice = |most: u8| if rng.u8(0..3) == 0 { rng.u8(0..=most) } else { 0 };
+    Temper {
+        spawn_fails: vice(50),
+        hangs: vice(60),
+        refuses: vice(60),
+        dies_early: vice(100),
+        crashes: vice(100),
+        ignores_drain: vice(100),
+        echoes: vice(60),
+        start: rng.u64(0..=listen + listen / 4),
+        life: rng.u64(1..5_000),
+        lag: [2, 20, 100][rng.usize(0..3)],
+    }
+}

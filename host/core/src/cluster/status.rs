@@ -1,0 +1,118 @@
+//! A picture of the cluster for people and programs that ask. Nothing decides by it.
+
+use core::time::Duration;
+
+use serde::Serialize;
+
+use super::time::{serialize_millis, serialize_optional_millis};
+use super::{Cluster, Generation, Life, Phase, Slot, SlotId, SlotPhase, Time, Worker, WorkerId};
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Where the cluster as a whole stands.
+    pub phase: ClusterPhase,
+    /// The generation that slots should serve.
+    pub generation: Generation,
+    /// All slots, in the order of their ids.
+    pub slots: Vec<SlotStatus>,
+}
+
+/// Where a cluster stands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterPhase {
+    /// It keeps its slots staffed.
+    Running,
+    /// It waits for its workers to go.
+    Stopping,
+    /// No process is left.
+    Stopped,
+}
+
+/// One slot at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotStatus {
+    /// Which one.
+    pub slot: SlotId,
+    /// What it is doing.
+    #[serde(flatten)]
+    pub phase: SlotPhase,
+    /// How many wanted workers it has lost since the cluster started.
+    pub restarts: u64,
+    /// Its workers that were not yet reaped, oldest first.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerStatus {
+    /// Which one.
+    pub worker: WorkerId,
+    /// What it serves.
+    pub generation: Generation,
+    /// Where it stands.
+    pub phase: WorkerPhase,
+    /// The time since its spawn.
+    #[serde(rename = "age_ms", serialize_with = "serialize_millis")]
+    pub age: Duration,
+    /// How long it has been ready, if it ever was.
+    #[serde(rename = "uptime_ms", serialize_with = "serialize_optional_millis")]
+    pub uptime: Option<Duration>,
+}
+
+/// A worker's [`Phase`] in one word.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerPhase {
+    /// Spawned, not ready yet.
+    Starting,
+    /// Accepting.
+    Serving,
+    /// Told to finish and exit.
+    Draining,
+    /// Killed, not reaped yet.
+    Killed,
+}
+
+impl Cluster {
+    /// A picture of all slots and workers.
+    #[must_use]
+    pub fn status(&self, now: Time) -> Status {
+        let phase = match self.life {
+            Life::Running => ClusterPhase::Running,
+            Life::Stopping { .. } => ClusterPhase::Stopping,
+            Life::Stopped => ClusterPhase::Stopped,
+        };
+        let slots = self.slots.iter().map(|slot| SlotStatus::of(slot, now)).collect();
+        Status { phase, generation: self.generation, slots }
+    }
+}
+
+impl SlotStatus {
+    fn of(slot: &Slot, now: Time) -> Self {
+        Self {
+            slot: slot.id(),
+            phase: slot.phase(now),
+            restarts: slot.restarts(),
+            workers: slot.workers().iter().map(|worker| WorkerStatus::of(worker, now)).collect(),
+        }
+    }
+}
+
+impl WorkerStatus {
+    fn of(worker: &Worker, now: Time) -> Self {
+        Self {
+            worker: worker.id(),
+            generation: worker.generation(),
+            phase: match worker.phase() {
+                Phase::Starting { .. } => WorkerPhase::Starting,
+                Phase::Serving => WorkerPhase::Serving,
+                Phase::Draining { .. } => WorkerPhase::Draining,
+                Phase::Killed => WorkerPhase::Killed,
+            },
+            age: now - worker.spawned(),
+            uptime: worker.uptime(now),
+        }
+    }
+}
