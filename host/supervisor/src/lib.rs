@@ -1,1 +1,96 @@
+//! The parent process of an app.
+//!
+//! It owns the app's address, its workers and its signals, and touches no request: [`serve`] claims the address, has
+//! the component compiled, and then only carries out what the cluster in `wasmcluster-core` decides.
+//! It neither compiles nor runs guest code, and does not print: what there is to say leaves as a [`Record`].
 
+mod address;
+mod builder;
+mod cache;
+mod channel;
+mod child;
+mod component;
+mod descriptors;
+mod error;
+mod instances;
+mod limits;
+mod listener;
+mod output;
+mod quota;
+mod record;
+mod run;
+mod signals;
+mod singleton;
+mod worker;
+
+use core::net::SocketAddr;
+use std::path::PathBuf;
+
+use wasmcluster_core::app::{Guest, Serving};
+use wasmcluster_core::cluster::Settings;
+
+use self::cache::Cache;
+use self::child::Executable;
+use self::run::{Build, Supervisor};
+use self::signals::StopSignals;
+use self::singleton::Claim;
+
+pub use self::address::AddressError;
+pub use self::cache::CacheError;
+pub use self::child::{BUILDER_ROLE, WORKER_ROLE};
+pub use self::component::{Component, ComponentError};
+pub use self::error::ServeError;
+pub use self::instances::{Instances, InvalidInstances};
+pub use self::limits::TooFewDescriptors;
+pub use self::record::{Record, Source, Stream};
+
+/// What to serve, where and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The component.
+    pub component: Component,
+    /// Where to listen; port 0 picks one.
+    pub addr: SocketAddr,
+    /// How many workers, and what happens when they do not behave.
+    pub cluster: Settings,
+    /// What the guest is granted and limited to.
+    pub guest: Guest,
+    /// How workers treat connections and requests.
+    pub serving: Serving,
+    /// Where compiled artifacts are kept.
+    pub cache: PathBuf,
+}
+
+/// Serves until a signal asks to stop and everything has ended, or until there is nothing left to serve.
+///
+/// Must be called on the main thread, once in a process: workers ask the kernel to end with the thread that started
+/// them. `records` must not block, or everything waits with it.
+///
+/// # Errors
+/// Fails when serving cannot begin, or when no worker stays up. Nothing is left running in either case.
+pub fn serve(options: Options, records: impl FnMut(Record)) -> Result<(), ServeError> {
+    // Where the kernel is too old for this, children see what our parent left open, as children usually do.
+    let _ = descriptors::keep_from_children();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)?;
+    runtime.block_on(start(options, records))
+}
+
+async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
+    let Options { component, addr, cluster, guest, serving, cache } = options;
+    let slots = cluster.slots.get();
+    let mut signals = StopSignals::new().map_err(ServeError::Setup)?;
+    // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
+    let bytes = component.open()?;
+    limits::raise_descriptors(slots, serving.max_connections)?;
+    let cache = Cache::open(&cache)?;
+    let claim = Claim::new(addr, slots.into()).await?;
+    let executable = Executable::open().map_err(ServeError::Setup)?;
+    let built = tokio::select! {
+        built = builder::build(&executable, component.name(), bytes, &cache, &mut records) => built?,
+        // Nothing serves yet, so there is nothing to finish.
+        () = signals.next() => return Ok(()),
+    };
+    let build = Build { artifact: cache.artifact(&built.artifact)?, shape: built.shape, guest, serving };
+    Supervisor::new(claim, executable, build, cluster, records).run(signals).await
+}

@@ -1,0 +1,120 @@
+//! Having a component compiled, in a process of its own: a compiler fed with strangers' bytes has no place in here.
+
+use core::time::Duration;
+use std::os::fd::OwnedFd;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use wasmcluster_core::cluster::Exit;
+use wasmcluster_core::message::{Built, FromBuilder, ToBuilder, fd};
+
+use crate::cache::Cache;
+use crate::child::{BUILDER_ROLE, Child, Executable, exit};
+use crate::error::ServeError;
+use crate::output::Output;
+use crate::record::{Record, Source, Stream};
+
+/// A compilation this short is not worth a line; a longer one gets a line each time this passes.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How long a builder that gave its answer may take to end.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// What the builder is at, as far as a person would want to know.
+#[derive(Clone, Copy)]
+enum Stage {
+    Looking,
+    Compiling { bytes: u64, since: Instant },
+    Waiting { since: Instant },
+}
+
+/// Compiles and links the component in `bytes`, called `name` in messages, or finds it in the cache. Dropping the future kills the builder.
+pub(crate) async fn build(
+    executable: &Executable,
+    name: String,
+    bytes: OwnedFd,
+    cache: &Cache,
+    records: &mut impl FnMut(Record),
+) -> Result<Built, ServeError> {
+    let directory = cache.directory().map_err(ServeError::Spawn)?;
+    let descriptors = [(bytes, fd::COMPONENT), (directory, fd::CACHE)];
+    let mut child: Child<ToBuilder, FromBuilder> =
+        executable.spawn(BUILDER_ROLE, descriptors).map_err(ServeError::Spawn)?;
+    child.channel.send(&ToBuilder::Build { name: name.clone() });
+
+    let mut stage = Stage::Looking;
+    let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
+    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let answer = loop {
+        let Child { channel, stdout, stderr, .. } = &mut child;
+        tokio::select! {
+            message = channel.receive() => match message {
+                Ok(Some(FromBuilder::Compiling { bytes })) => {
+                    stage = Stage::Compiling { bytes, since: Instant::now() };
+                    progress.reset();
+                }
+                Ok(Some(FromBuilder::Waiting)) => {
+                    stage = Stage::Waiting { since: Instant::now() };
+                    progress.reset();
+                }
+                Ok(Some(answer)) => break Some(answer),
+                Ok(None) | Err(_) => break None,
+            },
+            () = stdout.fill(), if stdout.is_open() => pass_on(stdout, Stream::Stdout, records),
+            () = stderr.fill(), if stderr.is_open() => pass_on(stderr, Stream::Stderr, records),
+            _ = progress.tick() => match stage {
+                Stage::Looking => {}
+                Stage::Compiling { bytes, since } => {
+                    records(Record::Compiling { component: name.clone(), bytes, elapsed: since.elapsed() });
+                }
+                Stage::Waiting { since } => {
+                    records(Record::WaitingForBuild { component: name.clone(), elapsed: since.elapsed() });
+                }
+            },
+        }
+    };
+    let exit = part_with(child, records).await;
+    match answer {
+        Some(FromBuilder::Built(built)) => {
+            if built.replaced_damaged {
+                records(Record::CacheRepaired { component: name });
+            }
+            Ok(built)
+        }
+        Some(FromBuilder::Rejected(rejection)) => Err(ServeError::Rejected(rejection)),
+        Some(FromBuilder::CacheFailed { message }) => Err(cache.unusable(message).into()),
+        Some(FromBuilder::Compiling { .. } | FromBuilder::Waiting) | None => {
+            Err(ServeError::BuilderDied { component: name, exit })
+        }
+    }
+}
+
+/// Waits for the end of a builder and for its last words, which say most when it gave no answer.
+async fn part_with(mut child: Child<ToBuilder, FromBuilder>, records: &mut impl FnMut(Record)) -> Exit {
+    let mut exited = None;
+    let farewell = async {
+        while exited.is_none() || child.stdout.is_open() || child.stderr.is_open() {
+            let Child { process, stdout, stderr, .. } = &mut child;
+            tokio::select! {
+                status = process.wait(), if exited.is_none() => exited = Some(exit(status)),
+                () = stdout.fill(), if stdout.is_open() => pass_on(stdout, Stream::Stdout, records),
+                () = stderr.fill(), if stderr.is_open() => pass_on(stderr, Stream::Stderr, records),
+            }
+        }
+    };
+    if timeout(PARTING, farewell).await.is_err() && exited.is_none() {
+        let _ = child.process.start_kill();
+        return exit(child.process.wait().await);
+    }
+    exited.unwrap_or(Exit::Unknown)
+}
+
+fn pass_on(output: &mut Output, stream: Stream, records: &mut impl FnMut(Record)) {
+    while let Some(line) = output.next_line() {
+        records(Record::Output {
+            source: Source::Builder,
+            stream,
+            text: line.text,
+            unfinished: line.unfinished,
+        });
+    }
+}

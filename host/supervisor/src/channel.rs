@@ -1,0 +1,112 @@
+//! The supervisor's end of a child's channel: [`Channel`] over a socket.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use wasmcluster_core::channel::{Channel, ChannelError};
+
+/// Sends `Tx` to a child, receives `Rx` from it.
+#[derive(Debug)]
+pub(crate) struct ChildChannel<Tx, Rx> {
+    socket: UnixStream,
+    codec: Channel<Tx, Rx>,
+}
+
+impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
+    /// A fresh channel, and the end that the child inherits.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((Self { socket: UnixStream::from_std(ours)?, codec: Channel::new() }, theirs.into()))
+    }
+
+    /// Queues a message. [`receive`](Self::receive) writes it: a child that does not read must not hold us up.
+    pub(crate) fn send(&mut self, message: &Tx) {
+        self.codec.send(message);
+    }
+
+    /// Writes what waits, and waits for the next message; `None` when the child has closed its end. Cancel safe.
+    pub(crate) async fn receive(&mut self) -> Result<Option<Rx>, ChannelError> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(message) = self.codec.receive()? {
+                return Ok(Some(message));
+            }
+            let interest = match self.codec.outgoing() {
+                [] => Interest::READABLE,
+                _ => Interest::READABLE | Interest::WRITABLE,
+            };
+            // None of the three can fail but for a child that went away, possibly after its last words.
+            let Ok(ready) = self.socket.ready(interest).await else { return Ok(None) };
+            if ready.is_writable() {
+                match self.socket.try_write(self.codec.outgoing()) {
+                    Ok(written) => self.codec.wrote(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => self.codec.wrote(self.codec.outgoing().len()),
+                }
+            }
+            if ready.is_readable() {
+                match self.socket.try_read(&mut buffer) {
+                    Ok(0) => return Ok(None),
+                    Ok(read) => self.codec.read(&buffer[..read]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Ok(None),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
+    }
+
+    #[test]
+    fn last_words_are_heard() {
+        run(async {
+            let (mut ours, theirs) = ChildChannel::<u32, u32>::pair().expect("sockets");
+            ours.send(&1);
+            let mut child = StdUnixStream::from(theirs);
+            let mut codec = Channel::<u32, u32>::new();
+            codec.send(&7);
+            child.write_all(codec.outgoing()).expect("open");
+            drop(child);
+            assert_eq!(ours.receive().await.expect("valid"), Some(7));
+            assert_eq!(ours.receive().await.expect("valid"), None);
+        });
+    }
+
+    #[test]
+    fn more_than_the_socket_holds_is_written_as_the_child_reads() {
+        run(async {
+            let (mut ours, theirs) = ChildChannel::<String, u32>::pair().expect("sockets");
+            let long = "x".repeat(3 << 20);
+            ours.send(&long);
+            let child = std::thread::spawn(move || {
+                let mut child = StdUnixStream::from(theirs);
+                let mut codec = Channel::<u32, String>::new();
+                let mut buffer = [0; 65536];
+                loop {
+                    let read = child.read(&mut buffer).expect("open");
+                    codec.read(&buffer[..read]);
+                    if let Some(message) = codec.receive().expect("valid") {
+                        return message.len();
+                    }
+                }
+            });
+            assert_eq!(ours.receive().await.expect("valid"), None);
+            assert_eq!(child.join().expect("no panic"), long.len());
+        });
+    }
+}

@@ -1,0 +1,105 @@
+//! Starting this program again in one of its other roles.
+
+use core::ffi::CStr;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::process::{Child as Process, Command};
+use wasmcluster_core::cluster::Exit;
+
+use crate::channel::ChildChannel;
+use crate::descriptors::duplicate_above;
+use crate::output::Output;
+
+/// First argument of a process that is a worker.
+pub const WORKER_ROLE: &str = "__worker";
+
+/// First argument of a process that is a builder.
+pub const BUILDER_ROLE: &str = "__builder";
+
+/// Variables of ours that children keep. What a guest sees travels through the channel.
+const KEPT_ENVIRONMENT: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+
+const OWN_EXECUTABLE: &CStr = c"/proc/self/exe";
+
+/// Above every number that a child's descriptors are mapped to: an executable with one of those would be
+/// overwritten before it is executed.
+const ABOVE_MAPPED: i32 = 16;
+
+/// This very program, also after the file it came from was replaced or deleted.
+#[derive(Debug)]
+pub(crate) struct Executable(OwnedFd);
+
+/// A process in another role.
+#[derive(Debug)]
+pub(crate) struct Child<Tx, Rx> {
+    pub(crate) process: Process,
+    pub(crate) pid: u32,
+    pub(crate) channel: ChildChannel<Tx, Rx>,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+}
+
+impl Executable {
+    /// Finds ourselves.
+    pub(crate) fn open() -> io::Result<Self> {
+        let executable = open(OWN_EXECUTABLE, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(Self(duplicate_above(executable, ABOVE_MAPPED)?))
+    }
+
+    /// Starts a child with `descriptors` at the numbers beside them, a channel at 0, log pipes at 1 and 2, and nothing
+    /// else.
+    ///
+    /// To be called on the main thread: children ask the kernel to die with the thread that forked them.
+    pub(crate) fn spawn<Tx: Serialize, Rx: DeserializeOwned>(
+        &self,
+        role: &'static str,
+        descriptors: impl IntoIterator<Item = (OwnedFd, i32)>,
+    ) -> io::Result<Child<Tx, Rx>> {
+        let (channel, theirs) = ChildChannel::pair()?;
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        command
+            .arg0("wasmcluster")
+            .arg(role)
+            .env_clear()
+            .envs(kept_environment())
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A terminal's Ctrl-C goes to the whole group: only the supervisor should hear it.
+            .process_group(0)
+            .kill_on_drop(true);
+        let mappings = descriptors.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
+        let mut process = command.spawn()?;
+        let missing = || io::Error::other("the child has no such stream");
+        let stdout = process.stdout.take().ok_or_else(missing)?.into_owned_fd()?;
+        let stderr = process.stderr.take().ok_or_else(missing)?.into_owned_fd()?;
+        let pid = process.id().ok_or_else(missing)?;
+        Ok(Child { process, pid, channel, stdout: Output::new(stdout)?, stderr: Output::new(stderr)? })
+    }
+}
+
+fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    KEPT_ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// In the cluster's words.
+pub(crate) fn exit(status: io::Result<ExitStatus>) -> Exit {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Unknown,
+        },
+        Err(_) => Exit::Unknown,
+    }
+}

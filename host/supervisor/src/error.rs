@@ -1,0 +1,67 @@
+//! Why an app could not be served, or not any longer.
+
+use std::io;
+
+use wasmcluster_core::cluster::Exit;
+use wasmcluster_core::rejection::Rejection;
+
+use crate::address::AddressError;
+use crate::cache::CacheError;
+use crate::component::ComponentError;
+use crate::limits::TooFewDescriptors;
+
+/// Everything that ends a supervisor other than being asked to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There is no component to look at.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    /// The component will never be served as it is.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// The address is not to be had.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The cache is not to be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The machine does not give us what we need.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
+    /// The builder ended without an answer.
+    #[error("the compilation of `{component}` ended early: {exit}")]
+    BuilderDied {
+        /// What the component is called.
+        component: String,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Every slot used up its restarts.
+    #[error("no worker stays up: every slot has used up its restarts")]
+    AllErrored,
+    /// A process of ours could not be started.
+    #[error("failed to start a process: {0}")]
+    Spawn(io::Error),
+    /// The event loop could not be set up.
+    #[error("failed to set up: {0}")]
+    Setup(io::Error),
+}
+
+impl ServeError {
+    /// What to do about it, if there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Component(error) => error.hint(),
+            Self::Rejected(rejection) => rejection.hint.clone(),
+            Self::Address(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::Descriptors(error) => Some(error.hint()),
+            Self::BuilderDied { exit: Exit::Signal(9), .. } => Some(
+                "it was killed, most likely for the memory it used: compiling needs more than serving".into(),
+            ),
+            Self::AllErrored => Some("the lines above say what each worker died of".into()),
+            Self::BuilderDied { .. } | Self::Spawn(_) | Self::Setup(_) => None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+use super::*;
+
+/// What becomes of `bytes` that arrive in pieces of `piece` bytes, then end.
+fn lines(bytes: &[u8], piece: usize) -> Vec<Line> {
+    let mut buffer = LineBuffer::default();
+    let mut lines = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "no space left");
+        let length = piece.min(space.len()).min(rest.len());
+        space[..length].copy_from_slice(&rest[..length]);
+        buffer.filled(length);
+        rest = &rest[length..];
+        lines.extend(std::iter::from_fn(|| buffer.next_line()));
+    }
+    buffer.end();
+    lines.extend(std::iter::from_fn(|| buffer.next_line()));
+    lines
+}
+
+#[track_caller]
+fn check(bytes: &[u8], expected: &[&str]) {
+    let expected: Vec<Line> =
+        expected.iter().map(|text| Line { text: (*text).to_owned(), unfinished: false }).collect();
+    for piece in [1, 2, 3, 7, MAX_LINE] {
+        assert_eq!(lines(bytes, piece), expected, "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn lines_are_whole_however_they_arrive() {
+    check(b"", &[]);
+    check(b"one\n", &["one"]);
+    check(b"one\ntwo\n\nfour", &["one", "two", "", "four"]);
+    check(b"from windows\r\nand not\rhere\n", &["from windows", "and not\rhere"]);
+    check("grüße, 世界\n".as_bytes(), &["grüße, 世界"]);
+}
+
+#[test]
+fn what_is_not_utf_8_is_replaced() {
+    check(b"a\xffb\n", &["a\u{fffd}b"]);
+    check(b"\xe4\xb8", &["\u{fffd}"]);
+}
+
+#[test]
+fn a_long_line_is_split_and_says_so() {
+    let mut long = vec![b'x'; 2 * MAX_LINE + 5];
+    long.push(b'\n');
+    let pieces = lines(&long, MAX_LINE);
+    let lengths: Vec<_> = pieces.iter().map(|line| (line.text.len(), line.unfinished)).collect();
+    assert_eq!(lengths, [(MAX_LINE, true), (MAX_LINE, true), (5, false)]);
+}
+
+#[test]
+fn a_split_does_not_cut_a_character() {
+    for character in ["ü", "世", "🦀"] {
+        for offset in 0..4 {
+            let text = "x".repeat(offset) + &character.repeat(MAX_LINE);
+            let pieces = lines(text.as_bytes(), 1000);
+            assert!(pieces.len() > 1);
+            assert_eq!(pieces.into_iter().map(|line| line.text).collect::<String>(), text);
+        }
+    }
+}
+
+#[test]
+fn garbage_neither_stalls_nor_panics() {
+    for byte in [0x80, 0xbf, 0xc0, 0xf0, 0xff] {
+        let pieces = lines(&vec![byte; 3 * MAX_LINE], 4096);
+        assert!(pieces.iter().all(|line| !line.text.is_empty()));
+    }
+}

@@ -1,0 +1,149 @@
+//! One supervisor per address.
+//!
+//! SO_REUSEPORT lets any process of the same user join the group of an address: a second `serve` by mistake would
+//! silently take half the connections. So the address is claimed before it is shared: first by a name among this
+//! machine's abstract unix sockets, which tells who has it and goes away with its owner however that ends, then by
+//! listening for a moment in the way that tolerates nobody.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use socket2::Socket;
+
+use crate::address::{AddressError, singleton_name, wildcard};
+use crate::listener;
+
+/// How often a port that the kernel picked may be lost to somebody else before we can listen on it.
+const PICKS: usize = 5;
+
+/// The workers of a supervisor that was killed die with it, but not in the same instant: for that long an address in
+/// use is asked for again.
+const LINGER: Duration = Duration::from_millis(50);
+const LINGERS: usize = 5;
+
+/// An address that is ours, with a socket for every slot. Dropping it gives the address back.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) addr: SocketAddr,
+    pub(crate) slots: Vec<Socket>,
+    /// Held, never accepted from: connecting to it is enough to learn whose it is.
+    _name: UnixListener,
+}
+
+impl Claim {
+    /// Claims `addr` for `slots` sockets.
+    pub(crate) async fn new(addr: SocketAddr, slots: usize) -> Result<Self, AddressError> {
+        let mut attempt = 1;
+        loop {
+            match Self::attempt(addr, slots).await {
+                Err(AddressError::InUse { .. } | AddressError::AlreadyServed { .. })
+                    if addr.port() == 0 && attempt < PICKS =>
+                {
+                    attempt += 1;
+                }
+                claimed => return claimed,
+            }
+        }
+    }
+
+    async fn attempt(asked: SocketAddr, slots: usize) -> Result<Self, AddressError> {
+        // With a port of its own to choose, only the kernel can say what to claim.
+        let (addr, name) = if asked.port() == 0 {
+            let addr = probe(asked).await?;
+            (addr, take_name(addr)?)
+        } else {
+            let name = take_name(asked)?;
+            (probe(asked).await?, name)
+        };
+        let slots = (0..slots).map(|_| listener::listen(addr)).collect::<io::Result<_>>();
+        Ok(Self { addr, slots: slots.map_err(|error| AddressError::new(addr, error))?, _name: name })
+    }
+}
+
+/// Finds out that nobody listens on `addr`, and which port was meant.
+async fn probe(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
+    let mut attempt = 1;
+    loop {
+        match listener::probe(addr) {
+            Ok((_, bound)) => return Ok(bound),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < LINGERS => {
+                tokio::time::sleep(LINGER).await;
+                attempt += 1;
+            }
+            // A supervisor on all addresses of this port stands under another name.
+            Err(error) => {
+                return Err(match (AddressError::new(addr, error), owner(wildcard(addr))) {
+                    (AddressError::InUse { .. }, Some(pid)) => {
+                        AddressError::AlreadyServed { addr, pid: Some(pid) }
+                    }
+                    (error, _) => error,
+                });
+            }
+        }
+    }
+}
+
+fn take_name(addr: SocketAddr) -> Result<UnixListener, AddressError> {
+    let other = |source| AddressError::Other { addr, source };
+    let name = UnixAddr::from_abstract_name(singleton_name(addr)).map_err(other)?;
+    UnixListener::bind_addr(&name).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => AddressError::AlreadyServed { addr, pid: owner(addr) },
+        _ => other(error),
+    })
+}
+
+/// The supervisor that holds the name of `addr`. None when nobody does, or when it lives in another pid namespace.
+fn owner(addr: SocketAddr) -> Option<i32> {
+    let name = UnixAddr::from_abstract_name(singleton_name(addr)).ok()?;
+    let connection = UnixStream::connect_addr(&name).ok()?;
+    let pid = getsockopt(&connection, PeerCredentials).ok()?.pid();
+    (pid > 0).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(addr: SocketAddr) -> Result<Claim, AddressError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(Claim::new(addr, 3))
+    }
+
+    #[test]
+    fn any_port_becomes_a_real_one() {
+        let claim = claim(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        assert_ne!(claim.addr.port(), 0);
+        assert_eq!(claim.slots.len(), 3);
+    }
+
+    #[test]
+    fn a_second_claim_names_the_owner_and_leaves_with_the_first() {
+        let first = claim(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let own = i32::try_from(std::process::id()).ok();
+        match claim(first.addr) {
+            Err(AddressError::AlreadyServed { pid, .. }) => assert_eq!(pid, own),
+            other => panic!("{other:?}"),
+        }
+        let addr = first.addr;
+        drop(first);
+        claim(addr).expect("free again");
+    }
+
+    #[test]
+    fn a_claim_on_all_addresses_covers_each() {
+        let all = claim(SocketAddr::from(([0, 0, 0, 0], 0))).expect("a free port");
+        let one = SocketAddr::from(([127, 0, 0, 1], all.addr.port()));
+        assert!(matches!(claim(one), Err(AddressError::AlreadyServed { pid: Some(_), .. })));
+    }
+
+    #[test]
+    fn another_program_is_told_apart() {
+        let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let addr = other.local_addr().expect("bound");
+        assert!(matches!(claim(addr), Err(AddressError::InUse { .. })));
+    }
+}
