@@ -1,1 +1,11 @@
+//! What wasmcluster decides.
+//!
+//! Pure: no clock, file, socket, process or randomness of its own. Time and events come in, actions go out; the shells
+//! in `supervisor/` and `worker/` act. `clippy.toml` beside this crate bans what would break that.
 
+pub mod app;
+pub mod channel;
+pub mod cluster;
+pub mod message;
+pub mod outbound;
+pub mod rejection;

@@ -1,1 +1,30 @@
+//! The processes that touch guest code: the worker, which runs it, and the builder, which compiles it.
+//!
+//! They share a crate because the settings of their engines must agree. Nothing here knows how many workers there are,
+//! or decides when one starts or stops.
 
+pub mod builder;
+pub mod worker;
+
+mod app;
+mod artifact;
+mod body;
+mod call;
+mod connection;
+mod connections;
+mod engine;
+mod epoch;
+mod failure;
+mod grants;
+mod guest;
+mod instance;
+mod link;
+mod outbound;
+mod output;
+mod pagemap;
+mod parent;
+mod reports;
+mod respond;
+mod response;
+mod state;
+mod stream;

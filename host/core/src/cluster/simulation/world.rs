@@ -98,7 +98,13 @@ struct Temper {
     life: u64,
     /// The longest an event, a signal or a timer takes to arrive, in milliseconds.
     lag: u64,
+    /// What all waits are multiples of, in microseconds. Coarse in some worlds, where timers are exact as well: there
+    /// things coincide, and what happens at a deadline or at the edge of a window does happen.
+    tick: u64,
 }
+
+/// The tick of coarse worlds, in microseconds.
+const COARSE: u64 = 50_000;
 
 pub(super) struct World<'a> {
     rng: Rng,
@@ -124,8 +130,9 @@ impl<'a> World<'a> {
         tally: &'a mut Tally,
     ) -> Result<Self, String> {
         let mut rng = Rng::with_seed(seed);
-        let settings = settings(&mut rng);
-        let temper = temper(&mut rng, &settings);
+        let tick = if rng.u8(0..4) == 0 { COARSE } else { 1 };
+        let settings = settings(&mut rng, tick);
+        let temper = temper(&mut rng, &settings, tick);
         let mut world = Self {
             now: Time::START,
             temper,
@@ -188,7 +195,7 @@ impl<'a> World<'a> {
     /// Lets the next thing happen, unless it lies after `end`.
     fn step(&mut self, end: Time) -> Result<bool, String> {
         let happening = self.agenda.first_key_value().map(|(&(time, _), _)| time);
-        let lag = self.random(self.temper.lag / 2);
+        let lag = if self.temper.tick == COARSE { Duration::ZERO } else { self.random(self.temper.lag / 2) };
         let timer = self.cluster.poll_timeout().map(|time| time.max(self.now) + lag);
         let next = [happening, timer].into_iter().flatten().min();
         let Some(next) = next.filter(|&next| next <= end) else {
@@ -257,28 +264,27 @@ impl<'a> World<'a> {
         if self.kind {
             return self.later(10, worker, Deed::Ready);
         }
-        let start = 1 + self.rng.u64(0..=start);
+        let start = self.random(start);
+        let deed = |deed| Happening::Process(worker, deed);
         if self.chance(spawn_fails) {
             self.alive.insert(worker, false);
             self.send(Event::SpawnFailed { worker, reason: "no more processes".to_owned() });
         } else if self.chance(hangs) {
             // Only a signal ends it.
         } else if self.chance(refuses) {
-            self.later(start, worker, Deed::Refuse);
+            self.agenda_in(start, deed(Deed::Refuse));
             if self.rng.bool() {
-                self.later(start + self.temper.lag, worker, Deed::Die(Exit::Code(2)));
+                let wait = start + self.random(self.temper.lag);
+                self.agenda_in(wait, deed(Deed::Die(Exit::Code(2))));
             }
         } else if self.chance(dies_early) {
             let exit = self.end();
-            self.later(start, worker, Deed::Die(exit));
+            self.agenda_in(start, deed(Deed::Die(exit)));
         } else {
-            self.agenda_in(Duration::from_millis(start), Happening::Process(worker, Deed::Ready));
+            self.agenda_in(start, deed(Deed::Ready));
             if self.chance(crashes) {
-                let (exit, life) = (self.end(), self.rng.u64(0..=life));
-                self.agenda_in(
-                    Duration::from_millis(start + life),
-                    Happening::Process(worker, Deed::Die(exit)),
-                );
+                let (exit, life) = (self.end(), self.random(life));
+                self.agenda_in(start + life, deed(Deed::Die(exit)));
             }
         }
     }
@@ -395,9 +401,10 @@ impl<'a> World<'a> {
         self.agenda.insert((self.now + wait, self.sequence), happening);
     }
 
-    /// Up to so many milliseconds, but never none, so that the clock moves.
+    /// Up to so many milliseconds in whole ticks, but never none, so that the clock moves.
     fn random(&mut self, millis: u64) -> Duration {
-        Duration::from_micros(self.rng.u64(1..=millis.max(1) * 1_000))
+        let tick = self.temper.tick;
+        Duration::from_micros(self.rng.u64(1..=(millis * 1_000 / tick).max(1)) * tick)
     }
 
     fn chance(&mut self, percent: u8) -> bool {
@@ -418,19 +425,21 @@ impl<'a> World<'a> {
     }
 }
 
-fn settings(rng: &mut Rng) -> Settings {
-    let mut millis = |most: u64| Duration::from_millis(rng.u64(0..=most));
+fn settings(rng: &mut Rng, tick: u64) -> Settings {
+    let mut millis = |most: u64| Duration::from_micros(rng.u64(0..=most * 1_000 / tick) * tick);
     // In a kind world a worker must be able to start in time, whatever the lag.
-    let listen_timeout = Duration::from_millis(200) + millis(3_000);
+    let listen_timeout = Duration::from_millis(250) + millis(3_000);
     let (kill_timeout, exit_grace) = (millis(3_000), millis(500));
     let (restart_window, min_uptime) = (millis(20_000), millis(1_500));
     let (backoff_base, backoff_cap) = (millis(200), millis(3_000));
+    // Most slots that fail are given up; some must live to see a long row of failures.
+    let max_restarts = if rng.u8(0..6) == 0 { 1_000 } else { rng.u32(0..10) };
     Settings {
         slots: NonZeroU16::MIN.saturating_add(rng.u16(0..6)),
         listen_timeout,
         kill_timeout,
         exit_grace,
-        max_restarts: rng.u32(0..10),
+        max_restarts,
         restart_window,
         min_uptime,
         backoff_base,
@@ -439,7 +448,7 @@ fn settings(rng: &mut Rng) -> Settings {
     }
 }
 
-fn temper(rng: &mut Rng, settings: &Settings) -> Temper {
+fn temper(rng: &mut Rng, settings: &Settings, tick: u64) -> Temper {
     let listen = u64::try_from(settings.listen_timeout.as_millis()).unwrap_or(u64::MAX);
     // Most vices are absent from most worlds, so that the others get their turn.
     let mut vice = |most: u8| if rng.u8(0..3) == 0 { rng.u8(0..=most) } else { 0 };
@@ -453,6 +462,7 @@ fn temper(rng: &mut Rng, settings: &Settings) -> Temper {
         echoes: vice(60),
         start: rng.u64(0..=listen + listen / 4),
         life: rng.u64(1..5_000),
-        lag: [2, 20, 100][rng.usize(0..3)],
+        lag: [2, 20, 100][rng.usize(0..3)].max(tick / 1_000),
+        tick,
     }
 }

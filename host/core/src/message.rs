@@ -1,0 +1,195 @@
+//! What the supervisor says to its children, and what they say back.
+//!
+//! Each direction is its own closed enum, so a [`Channel`](crate::channel::Channel) cannot carry a message the wrong way.
+//! A child is told everything it needs in its first message; nothing secret travels through `argv`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::{Guest, Serving};
+use crate::cluster::{Generation, SlotId, WorkerId};
+use crate::rejection::Rejection;
+
+/// File descriptors a child finds open when it starts, beside 0 (its channel), 1 and 2 (its log pipes).
+pub mod fd {
+    /// Worker: the slot's listening socket.
+    pub const LISTENER: i32 = 3;
+    /// Worker: the compiled artifact, to be mapped.
+    pub const ARTIFACT: i32 = 4;
+    /// Builder: the component's bytes.
+    pub const COMPONENT: i32 = 3;
+    /// Builder: the artifact cache's directory.
+    pub const CACHE: i32 = 4;
+}
+
+/// Which of the two wasmtime engines runs a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// `wasi:http/incoming-handler@0.2`: one call at a time, no component-model concurrency in the engine.
+    P2,
+    /// `wasi:http/handler@0.3`: component-model async.
+    P3,
+}
+
+/// Supervisor to worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Always the first message: become ready to serve, or say why not.
+    Start(Box<Start>),
+    /// Finish what is in flight, take nothing new, and exit.
+    Drain {
+        /// Milliseconds after which whatever is left is cut and counted.
+        within_ms: u64,
+    },
+}
+
+/// Everything a worker is and may do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// The worker's own name, never reused.
+    pub worker: WorkerId,
+    /// The slot it serves.
+    pub slot: SlotId,
+    /// The generation it belongs to.
+    pub generation: Generation,
+    /// The engine the artifact was compiled for.
+    pub shape: Shape,
+    /// What an instance takes from the pool.
+    pub needs: Needs,
+    /// What the guest is granted and limited to.
+    pub guest: Guest,
+    /// How connections and requests are treated.
+    pub serving: Serving,
+}
+
+/// What one instance of a component takes from a worker's pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Linear memories.
+    pub memories: u32,
+    /// The largest of them at its start, in bytes.
+    pub initial_memory: u64,
+    /// Tables.
+    pub tables: u32,
+    /// The largest of them at its start, in elements.
+    pub initial_table: u64,
+}
+
+/// Worker to supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The artifact is mapped, an instance was created, and accept is being polled.
+    Ready {
+        /// How instance memory is reset between requests.
+        reset: MemoryReset,
+    },
+    /// This worker can never become ready, and neither could another one of its generation.
+    Refused(Rejection),
+    /// Something a person should read in the log.
+    Report(Report),
+    /// The drain is over; the worker exits next.
+    Drained {
+        /// Requests that were cut off at the deadline.
+        cut: u64,
+    },
+}
+
+/// How an instance's memory becomes fresh again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryReset {
+    /// The kernel reports which pages were written (`PAGEMAP_SCAN`), and only those are reset.
+    Pagemap,
+    /// All pages are given back to the kernel; the reason says why pagemap is not used.
+    Decommit {
+        /// For people: `asked for by --isolation strict`, or what the guard found.
+        reason: String,
+    },
+    /// The address space for a pool could not be reserved: every instance is mapped anew.
+    OnDemand {
+        /// What the reservation failed with.
+        reason: String,
+    },
+}
+
+/// Something that happened in a worker, worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Report {
+    /// What kind of thing happened.
+    pub kind: ReportKind,
+    /// One line for people, lower case, without a full stop.
+    pub message: String,
+    /// What to do about it, if there is something to do.
+    pub hint: Option<String>,
+}
+
+/// The kinds of [`Report`], so that machines can count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportKind {
+    /// The guest trapped; the request got a 500, or was cut if its head had been sent.
+    Trap,
+    /// The guest used up its time; the request got a 504, or was cut if its head had been sent.
+    Timeout,
+    /// The guest ended without a usable response.
+    BadResponse,
+    /// The guest asked for an outgoing request it was not granted, or that leads to a forbidden address.
+    OutboundDenied,
+    /// Guest output was thrown away because nobody read it fast enough.
+    OutputDropped,
+    /// The worker itself is in trouble: descriptors, memory, a bug.
+    Worker,
+}
+
+/// Supervisor to builder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToBuilder {
+    /// Make an artifact of the component on [`fd::COMPONENT`] in the cache at [`fd::CACHE`].
+    Build {
+        /// What the component is called in messages, e.g. the path the user typed.
+        name: String,
+    },
+}
+
+/// Builder to supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromBuilder {
+    /// The artifact is not in the cache: a compilation began.
+    Compiling {
+        /// Size of the component in bytes.
+        bytes: u64,
+    },
+    /// Another process compiles the same component: waiting for it.
+    Waiting,
+    /// The artifact is in the cache.
+    Built(Built),
+    /// The component cannot be served.
+    Rejected(Rejection),
+    /// The cache cannot be used.
+    CacheFailed {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// A compiled and linked component in the cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// File name inside the cache directory.
+    pub artifact: String,
+    /// The engine it was compiled for.
+    pub shape: Shape,
+    /// What an instance of it takes.
+    pub needs: Needs,
+    /// SHA-256 of the component's bytes, in lower-case hexadecimal.
+    pub digest: String,
+    /// Whether the cache had it already.
+    pub cached: bool,
+    /// Whether a cache entry had to be thrown away because its content was not what was written.
+    pub replaced_damaged: bool,
+}

@@ -1,0 +1,108 @@
+//! The component, loaded and linked, and what all its requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, Semaphore};
+use wasmcluster_core::app::Serving;
+
+use crate::connections::Activity;
+use crate::epoch::Ticker;
+use crate::instance::Instances;
+use crate::reports::Reports;
+
+/// Everything a request needs, shared by all connections of a worker.
+pub(crate) struct App {
+    pub(crate) instances: Instances,
+    pub(crate) serving: Serving,
+    pub(crate) reports: Reports,
+    pub(crate) ticker: Ticker,
+    /// Requests inside the guest. The cap keeps what a crash can lose small; the rest waits.
+    pub(crate) permits: Arc<Semaphore>,
+    /// Stands in where a client of HTTP/1.0 names no host.
+    pub(crate) authority: http::uri::Authority,
+    draining: AtomicBool,
+    unfinished: AtomicUsize,
+    finished: Notify,
+}
+
+impl App {
+    pub(crate) fn new(
+        instances: Instances,
+        serving: Serving,
+        reports: Reports,
+        ticker: Ticker,
+        permits: Arc<Semaphore>,
+        authority: http::uri::Authority,
+    ) -> Self {
+        Self {
+            instances,
+            serving,
+            reports,
+            ticker,
+            permits,
+            authority,
+            draining: AtomicBool::new(false),
+            unfinished: AtomicUsize::new(0),
+            finished: Notify::new(),
+        }
+    }
+
+    /// From now on every response asks its client to take the next request elsewhere.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Requests that came and whose response is not complete, or whose guest still works.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished.load(Ordering::Relaxed)
+    }
+
+    /// Returns once nothing is unfinished. For an app that drains.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let finished = self.finished.notified();
+            if self.unfinished() == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+}
+
+/// Counts one request as unfinished until it is dropped.
+pub(crate) struct Ticket {
+    app: Arc<App>,
+    activity: Option<Activity>,
+}
+
+impl Ticket {
+    /// For a request on a connection.
+    pub(crate) fn of(app: &Arc<App>, activity: Activity) -> Self {
+        activity.request_began();
+        let mut ticket = Self::detached(app);
+        ticket.activity = Some(activity);
+        ticket
+    }
+
+    /// For a guest that works on when its connection has its response.
+    pub(crate) fn detached(app: &Arc<App>) -> Self {
+        app.unfinished.fetch_add(1, Ordering::Relaxed);
+        Self { app: Arc::clone(app), activity: None }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.request_ended();
+        }
+        if self.app.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 && self.app.is_draining() {
+            self.app.finished.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A body whose sender may not be silent for ever.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+use wasmtime_wasi_http::Error;
+
+use crate::call::Exchange;
+
+/// A body that fails when no frame comes for `patience`.
+///
+/// The clock runs only while somebody waits for a frame: a guest that reads slowly is not the client's fault.
+pub(crate) struct Patient<B> {
+    body: B,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl<B> Patient<B> {
+    pub(crate) fn new(body: B, patience: Duration) -> Self {
+        Self { body, patience, waiting: None, exchange: None }
+    }
+
+    /// Tells `exchange` when the body fails for silence.
+    pub(crate) fn telling(mut self, exchange: Arc<Exchange>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
+impl<B> Body for Patient<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    Error: From<B::Error>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
+        }
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.patience)));
+        ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        if let Some(exchange) = &this.exchange {
+            exchange.stall_upload();
+        }
+        Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

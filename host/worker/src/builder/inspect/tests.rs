@@ -1,0 +1,69 @@
+use super::*;
+use crate::engine;
+use crate::link::linker;
+use wasmtime::component::Component;
+
+fn rejection(bytes: &[u8]) -> String {
+    match component("app.wasm", bytes) {
+        Ok(_) => panic!("accepted"),
+        Err(rejection) => rejection.message,
+    }
+}
+
+#[test]
+fn everything_listed_as_provided_is_in_the_linker() {
+    for shape in [Shape::P2, Shape::P3] {
+        let engine = engine::compiler(shape).expect("an engine");
+        let linker = linker(&engine, shape).expect("a linker");
+        for (interface, version) in provided() {
+            if shape == Shape::P2 && version.starts_with("0.3") {
+                continue;
+            }
+            let text = format!(r#"(component (import "{interface}@{version}" (instance)))"#);
+            let bytes = wat::parse_str(&text).expect("valid text");
+            let component = Component::from_binary(&engine, &bytes).expect("valid component");
+            linker.instantiate_pre(&component).map(drop).unwrap_or_else(|error| panic!("{interface}@{version}: {error:#}"));
+        }
+    }
+}
+
+#[test]
+fn files_that_are_no_components_are_told_apart() {
+    assert_eq!(rejection(b""), "`app.wasm` is not WebAssembly");
+    assert_eq!(rejection(b"#!/bin/sh\n"), "`app.wasm` is not WebAssembly");
+    assert_eq!(rejection(b"\0asm\x01\0\0\0"), "`app.wasm` is a core module and not a component");
+    let whole = wat::parse_str(r#"(component (core module (func) (func) (func)))"#).expect("valid text");
+    assert!(rejection(&whole[..whole.len() - 3]).starts_with("`app.wasm` is damaged: "));
+}
+
+#[test]
+fn a_component_without_a_handler_says_what_it_exports() {
+    let bytes = wat::parse_str(r#"(component (instance $i) (export "acme:thing/store@1.0.0" (instance $i)))"#);
+    assert_eq!(
+        rejection(&bytes.expect("valid text")),
+        "`app.wasm` has no HTTP handler: it exports `acme:thing/store@1.0.0`"
+    );
+}
+
+#[test]
+fn versions_match_as_the_linker_matches_them() {
+    for import in ["wasi:http/types@0.2.0", "wasi:http/types@0.2.99", "wasi:http/types@0.3.0", "wasi:config/store@0.2.0-rc.1"] {
+        assert!(is_provided(import), "{import}");
+    }
+    for import in ["wasi:http/types@0.4.0", "wasi:http/types@0.3.0-rc-2026-03-15", "wasi:http/nothing@0.2.0", "acme:thing/store", ""] {
+        assert!(!is_provided(import), "{import}");
+    }
+}
+
+#[test]
+fn a_missing_import_is_named_with_what_comes_nearest() {
+    let missing = |import: &str| imports("app.wasm", &[import.to_owned()]).expect_err("missing");
+    let rejection = missing("wasi:http/types@0.4.0");
+    assert_eq!(rejection.message, "`app.wasm` imports `wasi:http/types@0.4.0`, which nothing provides");
+    assert_eq!(
+        rejection.hint.as_deref(),
+        Some("the nearest that this host has is `wasi:http/types@0.2.12` and `wasi:http/types@0.3.0`")
+    );
+    assert!(missing("wasi:http/types@0.3.0-rc-2026-03-15").hint.is_some_and(|hint| hint.contains("released bindings")));
+    assert!(missing("acme:thing/store@1.0.0").hint.is_some_and(|hint| hint.contains("compose")));
+}

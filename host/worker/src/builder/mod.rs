@@ -1,0 +1,140 @@
+//! The builder: one process for one compilation. Component bytes in, a checked artifact in the cache out.
+//!
+//! A process of its own, so that Cranelift's memory is gone when it is done, and so that a component which brings the
+//! compiler down brings nothing else down.
+
+mod cache;
+mod inspect;
+
+use std::fs::File;
+use std::io::Read;
+use std::process::ExitCode;
+
+use sha2::{Digest, Sha256};
+use wasmcluster_core::message::{Built, FromBuilder, Needs, ToBuilder, fd};
+use wasmcluster_core::rejection::Rejection;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::engine;
+use crate::link::linker;
+use crate::parent::{Parent, ParentError, inherited};
+use cache::{Cache, Entry};
+
+type Supervisor = Parent<FromBuilder, ToBuilder>;
+
+/// Runs the builder role to its end.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "builder failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), ParentError> {
+    let mut supervisor = Supervisor::new()?;
+    let ToBuilder::Build { name } = supervisor.receive()?;
+    let answer = match build(&mut supervisor, &name) {
+        Ok(built) => FromBuilder::Built(built),
+        Err(Refusal::Rejected(rejection)) => FromBuilder::Rejected(rejection),
+        Err(Refusal::Cache(error)) => FromBuilder::CacheFailed { message: error.to_string() },
+        Err(Refusal::Parent(error)) => return Err(error),
+    };
+    supervisor.send(&answer)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Cache(#[from] std::io::Error),
+    #[error(transparent)]
+    Parent(#[from] ParentError),
+}
+
+fn build(supervisor: &mut Supervisor, name: &str) -> Result<Built, Refusal> {
+    let mut bytes = Vec::new();
+    File::from(inherited(fd::COMPONENT))
+        .read_to_end(&mut bytes)
+        .map_err(|error| Rejection { message: format!("cannot read `{name}`: {error}"), hint: None })?;
+    let inspected = inspect::component(name, &bytes)?;
+    let engine = engine::compiler(inspected.shape).map_err(|error| Rejection {
+        message: format!("cannot compile for this machine: {error:#}"),
+        hint: None,
+    })?;
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let key = Sha256::new().chain_update(engine::fingerprint(&engine)).chain_update(digest).finalize();
+
+    let cache = Cache::new(inherited(fd::CACHE), hex(&key));
+    let mut replaced_damaged = false;
+    let found = |entry: Entry, cached, replaced_damaged| Built {
+        artifact: entry.artifact,
+        shape: inspected.shape,
+        needs: entry.needs,
+        digest: hex(&digest),
+        cached,
+        replaced_damaged,
+    };
+    match cache.find() {
+        cache::Found::Intact(entry) => return Ok(found(entry, true, false)),
+        cache::Found::Damaged => replaced_damaged = true,
+        cache::Found::Nothing => {}
+    }
+    // Whoever comes second finds, under the lock, what the first one made.
+    let lock = cache.lock(|| supervisor.send(&FromBuilder::Waiting))??;
+    if let cache::Found::Intact(entry) = cache.find() {
+        return Ok(found(entry, true, replaced_damaged));
+    }
+    supervisor.send(&FromBuilder::Compiling { bytes: bytes.len() as u64 })?;
+    let (artifact, needs) = compile(&engine, &inspected, name, &bytes)?;
+    let entry = cache.store(&lock, &artifact, needs)?;
+    Ok(found(entry, false, replaced_damaged))
+}
+
+/// Compiles, and links to see that nothing is missing: the worker would find that out too, but later.
+fn compile(
+    engine: &Engine,
+    inspected: &inspect::Inspected,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(Vec<u8>, Needs), Rejection> {
+    let component = Component::from_binary(engine, bytes).map_err(|error| Rejection {
+        message: format!("`{name}` is not a component that can be compiled: {error:#}"),
+        hint: None,
+    })?;
+    inspect::imports(name, &inspected.imports)?;
+    linker(engine, inspected.shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(|error| Rejection {
+        message: format!("`{name}` cannot be linked: {error:#}"),
+        hint: None,
+    })?;
+    let needs = component.resources_required().map_or(
+        Needs { memories: 1, initial_memory: 0, tables: 1, initial_table: 0 },
+        |needs| Needs {
+            memories: needs.num_memories,
+            initial_memory: needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE),
+            tables: needs.num_tables,
+            initial_table: needs.max_initial_table_size.unwrap_or(0),
+        },
+    );
+    let artifact = component.serialize().map_err(|error| Rejection {
+        message: format!("`{name}` cannot be written down: {error:#}"),
+        hint: None,
+    })?;
+    Ok((artifact, needs))
+}
+
+const WASM_PAGE: u64 = 64 << 10;
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

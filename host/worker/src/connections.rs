@@ -1,0 +1,333 @@
+//! The connections of a worker: who they are, how long they have been doing what, and the orders they get.
+//!
+//! One task looks at all of them a few times a second. So a connection has no timer of its own to arm for every request,
+//! and a drain reaches it without a channel that every poll would have to look at.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wasmcluster_core::app::Serving;
+
+/// How often connections are looked at, and so how late a timeout may be.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// What a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Go on.
+    Serve,
+    /// Finish the requests that are under way, take no more, and close.
+    Close,
+    /// Close now.
+    Cut,
+}
+
+/// All open connections of a worker.
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+    /// Somebody came, somebody left.
+    changed: Notify,
+    started: Instant,
+    /// Milliseconds since `started` at the last glance. Good enough to time connections by, and free to read.
+    now: AtomicU64,
+    limits: Limits,
+}
+
+#[derive(Default)]
+struct Open {
+    entries: Slab<Arc<Entry>>,
+    closing_http1: bool,
+    closing_http2: bool,
+}
+
+struct Limits {
+    head: u64,
+    keep_alive: u64,
+    stall: u64,
+    request: u64,
+}
+
+/// One connection, as others see it.
+#[derive(Default)]
+pub(crate) struct Entry {
+    http2: AtomicBool,
+    /// Requests that have come and whose response is not complete.
+    requests: AtomicU32,
+    /// A request's head has begun to come.
+    in_head: AtomicBool,
+    /// When the connection last changed what it does.
+    since: AtomicU64,
+    /// When the client stopped reading; `u64::MAX` while it reads.
+    blocked: AtomicU64,
+    order: AtomicU8,
+    waker: OnceLock<Waker>,
+}
+
+impl Connections {
+    pub(crate) fn new(serving: &Serving) -> Self {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            open: Mutex::default(),
+            changed: Notify::new(),
+            started: Instant::now(),
+            now: AtomicU64::new(0),
+            limits: Limits {
+                head: millis(serving.header_timeout),
+                keep_alive: millis(serving.keep_alive_timeout),
+                stall: millis(serving.body_timeout),
+                request: serving.timeout.map_or(u64::MAX, millis),
+            },
+        }
+    }
+
+    /// Takes in a connection until its guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Guard {
+        let entry = Arc::new(Entry {
+            since: AtomicU64::new(self.now()),
+            blocked: AtomicU64::new(u64::MAX),
+            in_head: AtomicBool::new(true),
+            ..Entry::default()
+        });
+        let mut open = self.lock();
+        if open.closing_http1 {
+            entry.tell(Order::Close);
+        }
+        let key = open.entries.insert(Arc::clone(&entry));
+        if open.entries.len() == 1 {
+            self.changed.notify_waiters();
+        }
+        Guard { connections: Arc::clone(self), entry, key }
+    }
+
+    /// Returns once there are fewer than `count`.
+    pub(crate) async fn fewer_than(&self, count: usize) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().entries.len() < count {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Tells all HTTP/2 connections to close after what is under way. Their clients are told so and send the next
+    /// request elsewhere, which HTTP/1.1 has no way to say outside a response.
+    pub(crate) fn close_http2(&self) {
+        let mut open = self.lock();
+        open.closing_http2 = true;
+        for (_, entry) in &open.entries {
+            if entry.http2.load(Ordering::Relaxed) {
+                entry.tell(Order::Close);
+            }
+        }
+    }
+
+    /// Tells all connections to close after what is under way; those that are idle close at once.
+    pub(crate) fn close(&self) {
+        let mut open = self.lock();
+        (open.closing_http1, open.closing_http2) = (true, true);
+        for (_, entry) in &open.entries {
+            entry.tell(Order::Close);
+        }
+    }
+
+    /// Leaves those clients that connected and did not come to ask.
+    pub(crate) fn cut_silent(&self) {
+        for (_, entry) in &self.lock().entries {
+            if entry.in_head.load(Ordering::Relaxed) && entry.requests.load(Ordering::Relaxed) == 0 {
+                entry.tell(Order::Cut);
+            }
+        }
+    }
+
+    /// Looks after timeouts, for as long as it is polled.
+    pub(crate) async fn watch(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().entries.is_empty() {
+                changed.await;
+            }
+            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.now.store(now, Ordering::Relaxed);
+            for (_, entry) in &self.lock().entries {
+                let order = entry.judge(now, &self.limits);
+                if order > Order::Serve {
+                    entry.tell(order);
+                }
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// What to do about a connection at `now`.
+    fn judge(&self, now: u64, limits: &Limits) -> Order {
+        let spent = now.saturating_sub(self.since.load(Ordering::Relaxed));
+        let blocked = now.saturating_sub(self.blocked.load(Ordering::Relaxed));
+        let busy = self.requests.load(Ordering::Relaxed) > 0;
+        let http2 = self.http2.load(Ordering::Relaxed);
+        if blocked > limits.stall || (blocked > 0 && busy && !http2 && spent > limits.request) {
+            return Order::Cut;
+        }
+        if busy {
+            return Order::Serve;
+        }
+        if self.in_head.load(Ordering::Relaxed) && !http2 {
+            return if spent > limits.head { Order::Cut } else { Order::Serve };
+        }
+        if spent > limits.keep_alive { Order::Close } else { Order::Serve }
+    }
+
+    /// Orders only ever get stricter.
+    fn tell(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Ordering::Relaxed) < order as u8
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn order(&self) -> Order {
+        match self.order.load(Ordering::Relaxed) {
+            order if order == Order::Serve as u8 => Order::Serve,
+            order if order == Order::Close as u8 => Order::Close,
+            _ => Order::Cut,
+        }
+    }
+}
+
+/// A connection's own end of its [`Entry`].
+pub(crate) struct Guard {
+    connections: Arc<Connections>,
+    entry: Arc<Entry>,
+    key: usize,
+}
+
+impl Guard {
+    /// The order in force. `waker` is woken when it changes.
+    pub(crate) fn order(&self, waker: &Waker) -> Order {
+        // A task keeps its waker for life.
+        self.entry.waker.get_or_init(|| waker.clone());
+        self.entry.order()
+    }
+
+    /// Notes that this connection speaks HTTP/2.
+    pub(crate) fn is_http2(&self) {
+        self.entry.http2.store(true, Ordering::Relaxed);
+        if self.connections.lock().closing_http2 {
+            self.entry.tell(Order::Close);
+        }
+    }
+
+    /// What the connection's stream and its requests keep, to say what happens.
+    pub(crate) fn activity(&self) -> Activity {
+        Activity { connections: Arc::clone(&self.connections), entry: Arc::clone(&self.entry) }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.connections.lock().entries.remove(self.key);
+        self.connections.changed.notify_waiters();
+    }
+}
+
+/// Says what happens on a connection.
+#[derive(Clone)]
+pub(crate) struct Activity {
+    connections: Arc<Connections>,
+    entry: Arc<Entry>,
+}
+
+impl Activity {
+    /// Bytes came.
+    pub(crate) fn received(&self) {
+        let entry = &self.entry;
+        if entry.requests.load(Ordering::Relaxed) == 0 && !entry.in_head.load(Ordering::Relaxed) {
+            entry.in_head.store(true, Ordering::Relaxed);
+            entry.since.store(self.connections.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn request_began(&self) {
+        if self.entry.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.entry.in_head.store(false, Ordering::Relaxed);
+            self.entry.since.store(self.connections.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A response is complete, or will never be.
+    pub(crate) fn request_ended(&self) {
+        if self.entry.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.entry.since.store(self.connections.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The client takes nothing more for now, or goes on taking.
+    pub(crate) fn blocked(&self, blocked: bool) {
+        let since = if blocked { self.connections.now() } else { u64::MAX };
+        self.entry.blocked.store(since, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { head: 10, keep_alive: 75, stall: 30, request: 20 };
+
+    fn entry(requests: u32, in_head: bool, http2: bool, blocked: u64) -> Entry {
+        Entry {
+            http2: AtomicBool::new(http2),
+            requests: AtomicU32::new(requests),
+            in_head: AtomicBool::new(in_head),
+            since: AtomicU64::new(100),
+            blocked: AtomicU64::new(blocked),
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn each_state_has_its_own_limit() {
+        const NEVER: u64 = u64::MAX;
+        let cases = [
+            ("a head may take its time", entry(0, true, false, NEVER), 110, Order::Serve),
+            ("but not more", entry(0, true, false, NEVER), 111, Order::Cut),
+            ("an idle connection is kept", entry(0, false, false, NEVER), 175, Order::Serve),
+            ("but not for ever", entry(0, false, false, NEVER), 176, Order::Close),
+            ("a request has its own deadline", entry(1, false, false, NEVER), 1_000, Order::Serve),
+            ("unless its client stopped reading", entry(1, false, false, 115), 121, Order::Cut),
+            ("a reader may pause", entry(1, false, false, 101), 120, Order::Serve),
+            ("but not for ever", entry(1, false, true, 101), 132, Order::Cut),
+            ("frames between requests are no head", entry(0, true, true, NEVER), 150, Order::Serve),
+            ("an idle HTTP/2 connection is closed, too", entry(0, false, true, NEVER), 176, Order::Close),
+        ];
+        for (what, entry, now, expected) in cases {
+            assert_eq!(entry.judge(now, &LIMITS), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn orders_only_get_stricter() {
+        let entry = entry(0, false, false, u64::MAX);
+        entry.tell(Order::Cut);
+        entry.tell(Order::Close);
+        assert_eq!(entry.order(), Order::Cut);
+    }
+}

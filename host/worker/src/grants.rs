@@ -1,0 +1,79 @@
+//! What a guest was granted, opened once and copied into every store.
+
+use std::sync::Arc;
+
+use wasmcluster_core::app::Guest;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use crate::outbound::Outbound;
+use crate::output::LogPipe;
+
+/// A guest's capabilities, shared by all instances of a worker.
+pub(crate) struct Grants {
+    env: Vec<(String, String)>,
+    files: WasiFilesystemCtx,
+    config: WasiConfigVariables,
+    outbound: Arc<Outbound>,
+    stdout: LogPipe,
+    stderr: LogPipe,
+    max_memory_size: usize,
+}
+
+impl Grants {
+    /// Opens what `guest` was granted. `context` are variables that every guest sees, behind its own.
+    ///
+    /// # Errors
+    /// Fails when a granted directory cannot be opened; the message names it.
+    pub(crate) fn open(
+        guest: Guest,
+        context: Vec<(String, String)>,
+        outbound: Outbound,
+        [stdout, stderr]: &[LogPipe; 2],
+    ) -> Result<Self, String> {
+        let mut builder = WasiCtxBuilder::new();
+        for dir in &guest.dirs {
+            let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            builder
+                .preopened_dir(&dir.host, &dir.guest, perms)
+                .map_err(|error| format!("cannot open `{}` for the guest: {error:#}", dir.host.display()))?;
+        }
+        let mut env = guest.env;
+        env.extend(context);
+        Ok(Self {
+            env,
+            files: builder.build().filesystem().clone(),
+            config: guest.config.into_iter().collect(),
+            outbound: Arc::new(outbound),
+            stdout: stdout.clone(),
+            stderr: stderr.clone(),
+            max_memory_size: usize::try_from(guest.max_memory_size).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// A context for one store.
+    pub(crate) fn wasi(&self) -> WasiCtx {
+        let mut ctx = WasiCtxBuilder::new()
+            .envs(&self.env)
+            .stdout(self.stdout.stream())
+            .stderr(self.stderr.stream())
+            .build();
+        // `preopened_dir` would open the directory for every store.
+        *ctx.filesystem() = self.files.clone();
+        ctx
+    }
+
+    pub(crate) fn config(&self) -> &WasiConfigVariables {
+        &self.config
+    }
+
+    pub(crate) fn outbound(&self) -> Arc<Outbound> {
+        Arc::clone(&self.outbound)
+    }
+
+    /// Largest linear memory in bytes.
+    pub(crate) fn max_memory_size(&self) -> usize {
+        self.max_memory_size
+    }
+}

@@ -1,0 +1,66 @@
+//! What a worker tells its supervisor to write into the log.
+//!
+//! A request that fails may be one of fifty thousand a second. The queue is bounded, sending never waits, and what did
+//! not fit is counted and said later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use wasmcluster_core::message::{FromWorker, Report, ReportKind};
+
+/// Messages that may wait for the channel to the supervisor.
+const CAPACITY: usize = 256;
+
+/// The sending half, shared by everything in the worker that has something to say.
+#[derive(Clone)]
+pub(crate) struct Reports(Arc<Inner>);
+
+struct Inner {
+    queue: mpsc::Sender<FromWorker>,
+    /// Said and not yet written to the channel.
+    unwritten: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Reports {
+    /// A queue, and the end that the channel to the supervisor is fed from.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<FromWorker>) {
+        let (queue, messages) = mpsc::channel(CAPACITY);
+        (Self(Arc::new(Inner { queue, unwritten: AtomicU64::new(0), dropped: AtomicU64::new(0) })), messages)
+    }
+
+    /// Says something, if there is room for it.
+    pub(crate) fn say(&self, kind: ReportKind, message: impl Into<String>, hint: Option<String>) {
+        let report = Report { kind, message: message.into(), hint };
+        self.0.unwritten.fetch_add(1, Ordering::Relaxed);
+        if self.0.queue.try_send(FromWorker::Report(report)).is_err() {
+            self.0.unwritten.fetch_sub(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a message that must arrive, waiting for room.
+    pub(crate) async fn send(&self, message: FromWorker) {
+        self.0.unwritten.fetch_add(1, Ordering::Relaxed);
+        // The receiver is gone only when the supervisor is, and then so are we.
+        let _ = self.0.queue.send(message).await;
+    }
+
+    /// Notes that a message is on its way.
+    pub(crate) fn written(&self) {
+        self.0.unwritten.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits until everything said is on its way.
+    pub(crate) async fn flushed(&self) {
+        while self.0.unwritten.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(core::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    /// How many reports were thrown away since this was last asked.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.0.dropped.swap(0, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,124 @@
+//! From a request to its response.
+//!
+//! The guest's future lives in the connection's task: first here, until there is a head; then, if it is not finished,
+//! inside the response's body. Nothing is spawned and no channel is added, so backpressure reaches the guest by itself
+//! and a client that leaves cancels it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use crate::app::{App, Ticket};
+use crate::body::Patient;
+use crate::call::Exchange;
+use crate::connections::Activity;
+use crate::failure::{Failure, Refusal};
+use crate::guest::{Deadline, Guest};
+use crate::response::{ResponseBody, Rest};
+
+/// Answers one request. What goes wrong becomes a response, so this never fails.
+pub(crate) async fn respond(
+    app: Arc<App>,
+    activity: Activity,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let ticket = Ticket::of(&app, activity);
+    let http1 = request.version() <= Version::HTTP_11;
+    let last = ends_connection(&request);
+    let mut response = match authority(&app, &request) {
+        Ok(authority) => ask(&app, request, authority).await.unwrap_or_else(Refusal::response),
+        Err(refusal) => refusal.response(),
+    };
+    if http1 && (last || app.is_draining()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().hold(ticket);
+    Ok(response)
+}
+
+/// Whether this must be the connection's last request.
+///
+/// hyper reads a request that has both `Transfer-Encoding` and `Content-Length` by the former and drops the latter. That
+/// is allowed, but the connection must then be closed, because something between the client and us may have counted
+/// otherwise. Of the dropped header nothing is left to see: so every chunked upload ends its connection.
+fn ends_connection(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+/// The name under which the client asked.
+fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusal> {
+    let bad = |text| Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is no proxy"));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return bad("more than one host header");
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Ok(authority.clone());
+    }
+    match host {
+        Some(host) => Authority::try_from(host.as_bytes()).or_else(|_| bad("the host header names no host")),
+        None if request.version() == Version::HTTP_10 => Ok(app.authority.clone()),
+        None => bad("no host header"),
+    }
+}
+
+/// Puts the request to the guest, and waits for the head of its answer.
+async fn ask(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+    authority: Authority,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let deadline = Deadline::after(app.serving.timeout);
+    let permit = deadline.permit(app).await?;
+    let exchange = Arc::new(Exchange::default());
+    let request = request.map(|body| {
+        let empty = body.is_end_stream();
+        let body = Patient::new(body, app.serving.body_timeout);
+        if empty { body } else { body.telling(Arc::clone(&exchange)) }
+    });
+    let mut guest = Guest::new(app, &exchange, request, authority, (permit, deadline));
+    let answer = poll_fn(|cx| {
+        let ended = guest.poll(cx);
+        match (exchange.take(), ended) {
+            (Some(head), _) => Poll::Ready(head.map_err(Failure::NoAnswer)),
+            (None, Poll::Ready(Ok(()))) => {
+                Poll::Ready(Err(Failure::NoAnswer("the guest returned without an answer".into())))
+            }
+            (None, Poll::Ready(Err(failure))) => Poll::Ready(Err(failure)),
+            (None, Poll::Pending) => Poll::Pending,
+        }
+    });
+    let (parts, body) = match answer.await.and_then(final_status) {
+        Ok(answer) => answer.into_parts(),
+        Err(failure) => return Err(app.refuse(&failure, &exchange)),
+    };
+    let mut rest = Some(Rest { app: Arc::clone(app), guest, body, exchange: Arc::clone(&exchange) });
+    let gathered = poll_fn(|cx| match rest.take() {
+        Some(rest) => Poll::Ready(ResponseBody::gather(rest, cx)),
+        None => Poll::Pending,
+    });
+    match gathered.await {
+        Ok(body) => Ok(Response::from_parts(parts, body)),
+        Err(failure) => Err(app.refuse(&failure, &exchange)),
+    }
+}
+
+fn final_status<B>(answer: Response<B>) -> Result<Response<B>, Failure> {
+    match answer.status() {
+        status if status.is_informational() => {
+            Err(Failure::NoAnswer(format!("the guest answered with status {}, which is not final", status.as_u16())))
+        }
+        _ => Ok(answer),
+    }
+}

@@ -1,0 +1,117 @@
+//! A client's socket, with the bytes that were read from it to see what it speaks.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::connections::Activity;
+
+/// What every HTTP/2 connection begins with; no HTTP/1 request does.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The version a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What the first bytes say, or `None` while they could be either.
+pub(crate) fn protocol(first: &[u8]) -> Option<Protocol> {
+    if first.len() >= PREFACE.len() {
+        let http2 = first.starts_with(PREFACE);
+        return Some(if http2 { Protocol::Http2 } else { Protocol::Http1 });
+    }
+    if PREFACE.starts_with(first) { None } else { Some(Protocol::Http1) }
+}
+
+/// A socket that says what happens on it, and that gives what was read ahead before what is to come.
+pub(crate) struct Stream {
+    ahead: Bytes,
+    socket: TcpStream,
+    activity: Activity,
+    blocked: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity) -> Self {
+        Self { ahead, socket, activity, blocked: false }
+    }
+
+    /// Passes on what a write came to. The flag keeps the common case, a write that goes through, free.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_pending() != self.blocked {
+            self.blocked = written.is_pending();
+            self.activity.blocked(self.blocked);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.has_remaining() {
+            let length = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..length]);
+            this.ahead.advance(length);
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut this.socket).poll_read(cx, buf);
+        if read.is_ready() {
+            this.activity.received();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        this.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
+        this.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preface_is_told_from_a_request_as_early_as_possible() {
+        assert_eq!(protocol(b""), None);
+        assert_eq!(protocol(b"P"), None);
+        assert_eq!(protocol(b"PO"), Some(Protocol::Http1));
+        assert_eq!(protocol(b"GET / HTTP/1.1\r\n"), Some(Protocol::Http1));
+        assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
+        assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12"), Some(Protocol::Http2));
+        assert_eq!(protocol(b"PRI * HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Protocol::Http1));
+        assert_eq!(protocol(&[0x16, 0x03, 0x01]), Some(Protocol::Http1), "hyper answers a TLS hello with 400");
+    }
+}
