@@ -6,12 +6,10 @@ use wasip3::wit_future;
 
 wasip3::http::service::export!(Refuses);
 
-/// A constructor, which instantiation runs before anything can be called.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static REFUSE: extern "C" fn() = refuse;
-
-extern "C" fn refuse() {
+/// Instantiation calls an export of this name before anything else can be called. A constructor in `.init_array`
+/// would not do: those wait for the first call of an export.
+#[unsafe(no_mangle)]
+pub extern "C" fn _initialize() {
     panic!("this component refuses to start");
 }
 

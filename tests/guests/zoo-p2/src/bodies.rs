@@ -54,13 +54,16 @@ fn wait_for_trailers(future: FutureTrailers) -> Option<Trailers> {
 /// Sends the body back as it comes, by a buffer, or with `direct` without it ever entering the guest.
 pub fn echo(query: &Query, request: IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
     let headers = respond::fields(&[]);
-    let content_type = request.headers().get("content-type");
-    headers.set("content-type", &content_type).expect("the header was valid when it came");
+    // A server may leave out trailers that no `trailer` header announced.
+    for name in ["content-type", "trailer"] {
+        let values = request.headers().get(name);
+        headers.set(name, &values).expect("the header was valid when it came");
+    }
 
     let mut reader = Reader::of(&request);
     let mut body = respond::start(out, 200, headers);
     if query.has("direct") {
-        while let Ok(_) = body.stream().blocking_splice(&reader.stream, BUFFER) {}
+        while body.stream().blocking_splice(&reader.stream, BUFFER).is_ok() {}
     } else {
         while let Some(chunk) = reader.chunk()? {
             body.write(&chunk)?;
@@ -127,7 +130,8 @@ pub fn length(query: &Query, out: ResponseOutparam) -> io::Result<()> {
 }
 
 pub fn trailers(out: ResponseOutparam) -> io::Result<()> {
-    let mut body = respond::text(out, 200);
+    let headers = respond::fields(&[("content-type", "text/plain"), ("trailer", "x-checksum")]);
+    let mut body = respond::start(out, 200, headers);
     body.write(b"body\n")?;
     body.finish(Some(respond::fields(&[("x-checksum", "abc")])));
     Ok(())

@@ -34,7 +34,9 @@ pub fn log_partial(out: ResponseOutparam) -> io::Result<()> {
 
 pub fn environment() -> Answer {
     let variables = environment::get_environment();
-    Answer::ok(zoo::sorted_lines(variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect()))
+    Answer::ok(zoo::sorted_lines(
+        variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+    ))
 }
 
 pub fn arguments() -> Answer {

@@ -57,8 +57,11 @@ pub fn buffer() -> Vec<u8> {
 /// Sends the body back as it comes, by a buffer, or with `direct` without it ever entering the guest.
 pub fn echo(query: &Query, request: Request) -> Response {
     let headers = respond::fields(&[]);
-    let content_type = request.get_headers().get("content-type");
-    headers.set("content-type", &content_type).expect("the header was valid when it came");
+    // A server may leave out trailers that no `trailer` header announced.
+    for name in ["content-type", "trailer"] {
+        let values = request.get_headers().get(name);
+        headers.set(name, &values).expect("the header was valid when it came");
+    }
 
     let mut reader = Reader::of_request(request);
     if query.has("direct") {
@@ -132,7 +135,8 @@ pub fn length(query: &Query) -> Response {
 }
 
 pub fn trailers() -> Response {
-    respond::text(200, async |body| {
+    let headers = respond::fields(&[("content-type", "text/plain"), ("trailer", "x-checksum")]);
+    respond::start(200, headers, async |body| {
         body.write(b"body\n".to_vec()).await?;
         Ok(Some(respond::fields(&[("x-checksum", "abc")])))
     })

@@ -37,7 +37,9 @@ pub async fn log_partial() -> Response {
 
 pub fn environment() -> Answer {
     let variables = environment::get_environment();
-    Answer::ok(zoo::sorted_lines(variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect()))
+    Answer::ok(zoo::sorted_lines(
+        variables.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+    ))
 }
 
 pub fn arguments() -> Answer {

@@ -21,7 +21,11 @@ pub fn text(status: u16, produce: impl AsyncFnOnce(&mut Body) -> End + 'static) 
 }
 
 /// A response whose body `produce` writes once the head is on its way.
-pub fn start(status: u16, headers: Fields, produce: impl AsyncFnOnce(&mut Body) -> End + 'static) -> Response {
+pub fn start(
+    status: u16,
+    headers: Fields,
+    produce: impl AsyncFnOnce(&mut Body) -> End + 'static,
+) -> Response {
     let (writer, contents) = wit_stream::new();
     let (end, trailers) = wit_future::new(|| Ok(None));
     let (response, _) = Response::new(headers, Some(contents), trailers);

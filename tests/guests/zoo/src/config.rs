@@ -2,7 +2,7 @@
 
 use crate::Answer;
 
-// As in `wit/deps/config.wit` of this repository, without what is not called.
+// As in `wit/deps/config-0.2.0-rc.1/store.wit` of this repository, without what is not called.
 wit_bindgen::generate!({
     inline: r#"
         package wasi:config@0.2.0-rc.1;

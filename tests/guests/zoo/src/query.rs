@@ -34,7 +34,8 @@ impl Query {
 
     /// A number that may be absent. A test that misspells one should hear of it, so anything else panics.
     pub fn maybe_number(&self, name: &str) -> Option<u64> {
-        self.text(name).map(|text| text.parse().unwrap_or_else(|_| panic!("`{name}` is not a number: {text}")))
+        self.text(name)
+            .map(|text| text.parse().unwrap_or_else(|_| panic!("`{name}` is not a number: {text}")))
     }
 
     pub fn number(&self, name: &str, default: u64) -> u64 {
