@@ -1,1 +1,13 @@
-fn main() {}
+//! `wasmcluster`: one program in three roles, told apart by its first argument.
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    match std::env::args_os().nth(1).as_deref().and_then(|role| role.to_str()) {
+        Some(wasmcluster_supervisor::WORKER_ROLE) => wasmcluster_worker::worker::main(),
+        Some(wasmcluster_supervisor::BUILDER_ROLE) => wasmcluster_worker::builder::main(),
+        _ => cli::main(),
+    }
+}

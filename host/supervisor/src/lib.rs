@@ -91,6 +91,6 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
         // Nothing serves yet, so there is nothing to finish.
         () = signals.next() => return Ok(()),
     };
-    let build = Build { artifact: cache.artifact(&built.artifact)?, shape: built.shape, guest, serving };
+    let build = Build { artifact: cache.artifact(&built.artifact)?, built, guest, serving };
     Supervisor::new(claim, executable, build, cluster, records).run(signals).await
 }

@@ -10,7 +10,7 @@ use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::cluster::{
     Action, Cluster, Event, Generation, Notice, Outcome, Settings, SlotId, Time, WorkerId,
 };
-use wasmcluster_core::message::{FromWorker, MemoryReset, Shape, Start, ToWorker};
+use wasmcluster_core::message::{Built, FromWorker, MemoryReset, Start, ToWorker};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::child::Executable;
@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Build {
     pub(crate) artifact: OwnedFd,
-    pub(crate) shape: Shape,
+    pub(crate) built: Built,
     pub(crate) guest: Guest,
     pub(crate) serving: Serving,
 }
@@ -223,9 +223,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
     fn spawn(&self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
         let listener =
             self.claim.slots.get(slot.index()).ok_or_else(|| io::Error::other("the slot has no listener"))?;
-        let Build { artifact, shape, guest, serving } = &self.build;
+        let Build { artifact, built, guest, serving } = &self.build;
         let (guest, serving) = (guest.clone(), serving.clone());
-        let start = Start { worker, slot, generation, shape: *shape, guest, serving };
+        let start = Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
         WorkerHandle::spawn(&self.executable, listener, artifact, start, self.inputs.clone())
     }

@@ -1,0 +1,248 @@
+//! What can be said on the command line. How it is judged is in `values`, where it may come from besides in `config`.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
+use wasmcluster_core::app::DirGrant;
+use wasmcluster_core::outbound::OutboundRule;
+use wasmcluster_supervisor::Instances;
+
+use super::exit::EXIT_CODES;
+use super::values::{
+    Timeout, address, directory, duration, header_size, memory_size, pair, positive_duration, variable,
+};
+
+/// Serve WebAssembly components from a cluster of sandboxed worker processes
+#[derive(Debug, Parser)]
+#[command(name = "wasmcluster", version, after_long_help = EXIT_CODES, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One of the commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a component over HTTP
+    #[command(long_about = SERVE_ABOUT, after_long_help = EXIT_CODES)]
+    Serve(Box<ServeArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const SERVE_ABOUT: &str = "\
+Serve a component over HTTP, from several processes behind one port.
+
+The component exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`. It gets no files, no network and \
+no environment but what the flags below grant.
+
+Every flag can also be given as an environment variable, or as a key of the same name in `wasmcluster.toml`. A flag \
+wins over the environment, the environment over the file. Flags that can be repeated are lists in the file, and one \
+value per line in the environment.
+
+TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not.";
+
+const APP: &str = "The app";
+const PROCESSES: &str = "Processes";
+const GRANTS: &str = "What the guest may use";
+const INSTANCES: &str = "Instances of the guest";
+const REQUESTS: &str = "Connections and requests";
+
+/// `wasmcluster serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// The component, a `.wasm` file [default: a built-in demo]
+    #[arg(env = "WASMCLUSTER_COMPONENT", value_name = "COMPONENT")]
+    pub(crate) component: Option<PathBuf>,
+
+    /// Where to listen [default: 127.0.0.1:8080]
+    ///
+    /// A port alone, `8080` or `:8080`, is a port of 127.0.0.1. Port 0 picks a free one. `0.0.0.0:8080` listens on all
+    /// interfaces, `[::]:8080` with IPv6 as well. Without an address, the port may come from the variable PORT.
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, visible_alias = "listen", env = "WASMCLUSTER_ADDR", value_name = "HOST:PORT", help_heading = APP)]
+    #[arg(value_parser = address)]
+    pub(crate) addr: Option<SocketAddr>,
+
+    /// Configuration file [default: wasmcluster.toml, if it is there]
+    #[arg(long, env = "WASMCLUSTER_CONFIG", value_name = "FILE", help_heading = APP)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where compiled code is kept [default: ~/.cache/wasmcluster]
+    ///
+    /// Nobody else may be able to write there: what is found there is run. [default: $XDG_CACHE_HOME/wasmcluster, or
+    /// ~/.cache/wasmcluster]
+    #[arg(long, env = "WASMCLUSTER_CACHE_DIR", value_name = "DIR", help_heading = APP)]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Write the log as one JSON object per line
+    ///
+    /// Each has `time`, and `record` that tells its kind: `serving`, `cluster`, `worker`, `output`, `error` and so on.
+    #[arg(long, env = "WASMCLUSTER_JSON", help_heading = APP, value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+
+    /// How many workers: a number, `max` or `auto`
+    ///
+    /// `auto` is as many as the control group's CPU quota amounts to, rounded up, or as many as there are CPUs to run
+    /// on. `max` is as many as the machine has CPUs. At most 256.
+    #[arg(short, long, env = "WASMCLUSTER_INSTANCES", value_name = "N", default_value = "auto")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) instances: Instances,
+
+    /// How long a worker may take to become ready
+    #[arg(long, env = "WASMCLUSTER_LISTEN_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    #[arg(help_heading = PROCESSES, value_parser = positive_duration)]
+    pub(crate) listen_timeout: Duration,
+
+    /// How long a worker that is to stop may finish its requests
+    ///
+    /// What is left then is cut, counted and said.
+    #[arg(long, env = "WASMCLUSTER_KILL_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    #[arg(help_heading = PROCESSES, value_parser = duration)]
+    pub(crate) kill_timeout: Duration,
+
+    /// How many times a worker is restarted before its slot is given up
+    ///
+    /// Counted over five minutes, and only what ended before `--min-uptime`. The other slots go on.
+    #[arg(long, env = "WASMCLUSTER_MAX_RESTARTS", value_name = "N", default_value = "16")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) max_restarts: u32,
+
+    /// How long a worker must serve for its end not to count
+    #[arg(long, env = "WASMCLUSTER_MIN_UPTIME", value_name = "TIME", default_value = "1s")]
+    #[arg(help_heading = PROCESSES, value_parser = duration)]
+    pub(crate) min_uptime: Duration,
+
+    /// An environment variable of the guest
+    ///
+    /// `NAME=VALUE`, or `NAME` for the value it has here. Can be repeated. [env: WASMCLUSTER_ENV=]
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = GRANTS, value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// A directory the guest may read and write
+    ///
+    /// `HOST::GUEST` gives it another name for the guest, `HOST::GUEST::ro` makes it read-only. Can be repeated.
+    /// [env: WASMCLUSTER_DIR=]
+    #[arg(long, value_name = "HOST[::GUEST[::ro]]", help_heading = GRANTS, value_parser = directory)]
+    pub(crate) dir: Vec<DirGrant>,
+
+    /// A variable of `wasi:config/store`
+    ///
+    /// Can be repeated. [env: WASMCLUSTER_CONFIG_VAR=]
+    #[arg(long, value_name = "NAME=VALUE", help_heading = GRANTS, value_parser = pair)]
+    pub(crate) config_var: Vec<(String, String)>,
+
+    /// A host the guest may send requests to
+    ///
+    /// `api.example.org`, `api.example.org:443`, `*.example.org` or `*`. Addresses that are not public, such as
+    /// 127.0.0.1, are reached only by a rule that names the host. Can be repeated. [env: WASMCLUSTER_ALLOW_OUTBOUND=]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = GRANTS)]
+    pub(crate) allow_outbound: Vec<OutboundRule>,
+
+    /// Largest memory of an instance
+    ///
+    /// Growing past it fails in the guest. At most 4GiB.
+    #[arg(long, env = "WASMCLUSTER_MAX_MEMORY_SIZE", value_name = "SIZE", default_value = "256MiB")]
+    #[arg(help_heading = INSTANCES, value_parser = memory_size)]
+    pub(crate) max_memory_size: u64,
+
+    /// How many requests an instance serves [default: 1 for 0.2, 128 for 0.3]
+    ///
+    /// With more than 1, what a request leaves in the guest's memory is there for the next one. [default: 1 for a
+    /// component of wasi:http 0.2, 128 for one of 0.3]
+    #[arg(long, env = "WASMCLUSTER_MAX_INSTANCE_REUSE_COUNT", value_name = "N", help_heading = INSTANCES)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    pub(crate) max_instance_reuse_count: Option<u32>,
+
+    /// How long an instance waits for its next request
+    #[arg(long, env = "WASMCLUSTER_IDLE_INSTANCE_TIMEOUT", value_name = "TIME", default_value = "1s")]
+    #[arg(help_heading = INSTANCES, value_parser = duration)]
+    pub(crate) idle_instance_timeout: Duration,
+
+    /// How memory is erased between instances
+    #[arg(long, env = "WASMCLUSTER_ISOLATION", value_name = "HOW", default_value = "fast", help_heading = INSTANCES)]
+    pub(crate) isolation: Isolation,
+
+    /// Wall and CPU time of a request, or `none`
+    ///
+    /// From its head to the end of its response. After that the answer is 504, or is cut off if it had begun.
+    #[arg(long, env = "WASMCLUSTER_TIMEOUT", value_name = "TIME", default_value = "30s", help_heading = REQUESTS)]
+    pub(crate) timeout: Timeout,
+
+    /// Requests that a worker handles at once; more wait
+    #[arg(long, env = "WASMCLUSTER_MAX_CONCURRENT_REQUESTS", value_name = "N", default_value = "256")]
+    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_concurrent_requests: u32,
+
+    /// Connections that a worker holds at once; more wait
+    #[arg(long, visible_alias = "max-concurrent-connections", env = "WASMCLUSTER_MAX_CONNECTIONS")]
+    #[arg(value_name = "N", default_value = "4096", help_heading = REQUESTS)]
+    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_connections: u32,
+
+    /// How long a client may take to send the head of a request
+    #[arg(long, env = "WASMCLUSTER_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
+    pub(crate) header_timeout: Duration,
+
+    /// How long a client may be silent within a request's body
+    #[arg(long, env = "WASMCLUSTER_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
+    pub(crate) body_timeout: Duration,
+
+    /// How long a connection is kept for another request
+    #[arg(long, env = "WASMCLUSTER_KEEP_ALIVE_TIMEOUT", value_name = "TIME", default_value = "75s")]
+    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
+    pub(crate) keep_alive_timeout: Duration,
+
+    /// Largest head of a request
+    #[arg(long, env = "WASMCLUSTER_MAX_HEADER_SIZE", value_name = "SIZE", default_value = "64KiB")]
+    #[arg(help_heading = REQUESTS, value_parser = header_size)]
+    pub(crate) max_header_size: u32,
+}
+
+/// `--isolation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    /// The pages that the kernel reports as written, where that can be relied on
+    Fast,
+    /// Every page, given back to the kernel
+    Strict,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense_to_clap() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_and_a_heading() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").expect("there");
+        for arg in serve.get_arguments().filter(|arg| !["help", "component"].contains(&arg.get_id().as_str()))
+        {
+            let name = arg.get_long().expect("a long name");
+            let variable = format!("WASMCLUSTER_{}", name.replace('-', "_").to_uppercase());
+            let said = match arg.get_env() {
+                Some(env) => env.to_string_lossy().into_owned(),
+                None => arg.get_long_help().map(ToString::to_string).unwrap_or_default(),
+            };
+            assert!(said.contains(&variable), "--{name} without {variable}");
+            assert!(arg.get_help_heading().is_some(), "--{name} without a heading");
+        }
+    }
+}

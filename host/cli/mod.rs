@@ -1,0 +1,24 @@
+//! The command line: everything that parses arguments or prints.
+
+mod args;
+mod completions;
+mod config;
+mod exit;
+mod render;
+mod serve;
+mod values;
+mod writer;
+
+use std::process::ExitCode;
+
+use self::args::Command;
+
+/// Does what the arguments say.
+pub(crate) fn main() -> ExitCode {
+    let exit = match config::parse() {
+        Ok(Command::Serve(args)) => serve::run(*args),
+        Ok(Command::Completions { shell }) => completions::run(shell),
+        Err(failure) => render::failure(&failure),
+    };
+    exit.into()
+}

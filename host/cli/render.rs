@@ -1,0 +1,302 @@
+//! Records in words, or as lines of JSON.
+
+use core::fmt::{self, Display};
+use core::time::Duration;
+use std::io::{IsTerminal, Write};
+use std::time::SystemTime;
+
+use bytesize::ByteSize;
+use serde::Serialize;
+use wasmcluster_core::cluster::{Cause, Exit as Ended, Notice, SlotId};
+use wasmcluster_core::message::MemoryReset;
+use wasmcluster_supervisor::{Record, Source, Stream};
+
+use super::exit::{Exit, Failure};
+use super::writer::Line;
+
+mod text;
+
+use self::text::{Colours, visible};
+
+/// What is known about the reader, and about what was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) json: bool,
+    /// Whether a person reads our messages as they come.
+    pub(crate) terminal: bool,
+    /// Whether the demo is served.
+    pub(crate) demo: bool,
+    /// Whether `--isolation strict` was asked for, so that it is no news.
+    pub(crate) strict: bool,
+}
+
+/// Bytes for the two streams.
+#[derive(Debug, Default)]
+pub(crate) struct Rendered {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Rendered {
+    pub(crate) fn len(&self) -> usize {
+        self.stdout.len() + self.stderr.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.stdout.clear();
+        self.stderr.clear();
+    }
+
+    fn stream(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// Turns lines into bytes. Guests' lines of stdout go to ours, everything else to our stderr.
+#[derive(Debug)]
+pub(crate) struct Renderer {
+    look: Look,
+    stdout: Colours,
+    stderr: Colours,
+    /// Whether everything served once: until then the only news is that it does.
+    serving: bool,
+}
+
+impl Renderer {
+    pub(crate) fn new(look: Look) -> Self {
+        let stdout = Colours::of(std::io::stdout().is_terminal());
+        Self { look, stdout, stderr: Colours::of(look.terminal), serving: false }
+    }
+
+    pub(crate) fn render(&mut self, line: &Line, rendered: &mut Rendered) {
+        if self.look.json {
+            return json(line, rendered);
+        }
+        match line {
+            Line::Record(Record::Output { source, stream, text, unfinished }) => {
+                self.output(*source, *stream, text, *unfinished, rendered);
+            }
+            Line::Record(record) => {
+                if let Some(words) = self.words(record) {
+                    say(&mut rendered.stderr, &words);
+                }
+            }
+            Line::Lost(lines) => say(
+                &mut rendered.stderr,
+                &format!("{lines} lines of guests were lost: nobody read them fast enough"),
+            ),
+            Line::Failure(failure) => rendered.stderr.extend(self.stderr.failure(failure).into_bytes()),
+        }
+    }
+
+    fn output(&self, source: Source, stream: Stream, text: &str, unfinished: bool, rendered: &mut Rendered) {
+        let (name, colours) = match stream {
+            Stream::Stdout => ("stdout", self.stdout),
+            Stream::Stderr => ("stderr", self.stderr),
+        };
+        let who = match source {
+            Source::Worker { slot, .. } => format!("slot {slot} {name} |"),
+            Source::Builder => format!("builder {name} |"),
+        };
+        let text = visible(text, colours);
+        let mark = if unfinished { "…" } else { "" };
+        say(rendered.stream(stream), &format!("{} {text}{mark}", colours.faint(&who)));
+    }
+
+    /// One line or several; none for what is no news to a person.
+    fn words(&mut self, record: &Record) -> Option<String> {
+        Some(match record {
+            Record::Compiling { component, bytes, elapsed } => {
+                let size = ByteSize(*bytes).display().si();
+                format!("compiling `{component}` ({size}): {} s", elapsed.as_secs())
+            }
+            Record::WaitingForBuild { component, elapsed } => {
+                format!("waiting for another process that compiles `{component}`: {} s", elapsed.as_secs())
+            }
+            Record::CacheRepaired { component } => {
+                format!("the compiled code of `{component}` in the cache was damaged and was replaced")
+            }
+            Record::Serving { addr, .. } => {
+                self.serving = true;
+                let mut words = format!("Serving HTTP on http://{addr}/");
+                if self.look.demo {
+                    words += "\nNo component was given: this is the built-in demo. `wasmcluster serve app.wasm` serves yours.";
+                }
+                if self.look.terminal && addr.ip().to_canonical().is_loopback() {
+                    let all = format!("--addr 0.0.0.0:{}", addr.port());
+                    words += &format!("\n{} `{all}` listens on all interfaces", self.stderr.hint("hint:"));
+                }
+                words
+            }
+            Record::MemoryReset { reset } => match reset {
+                MemoryReset::Pagemap => return None,
+                MemoryReset::Decommit { .. } if self.look.strict => return None,
+                MemoryReset::Decommit { reason } => {
+                    format!("instances give back all of their memory, which is slower: {reason}")
+                }
+                MemoryReset::OnDemand { reason } => {
+                    format!("instances are mapped one by one, which is slower: {reason}")
+                }
+            },
+            Record::Stopping { fast: false } => {
+                "stopping: requests in flight are finished first; a second signal stops at once".into()
+            }
+            Record::Stopping { fast: true } => "stopping at once".into(),
+            Record::Cluster { pid, notice } => return self.notice(*pid, notice),
+            Record::Worker { slot, pid, report } => {
+                let message = self.about(*slot, Some(*pid), &report.message);
+                match &report.hint {
+                    Some(hint) => format!("{message}\n{} {hint}", self.stderr.hint("hint:")),
+                    None => message,
+                }
+            }
+            Record::WorkerBroke { slot, pid, reason } => {
+                self.about(*slot, Some(*pid), format_args!("killed for breaking the protocol: {reason}"))
+            }
+            // Not ours to prefix.
+            Record::Output { .. } => return None,
+        })
+    }
+
+    fn notice(&self, pid: Option<u32>, notice: &Notice) -> Option<String> {
+        Some(match notice {
+            Notice::WorkerReady { slot, took, .. } if self.serving => {
+                self.about(*slot, pid, format_args!("ready after {}", Short(*took)))
+            }
+            Notice::StartTimedOut { slot, timeout, .. } => {
+                self.about(*slot, pid, format_args!("not ready after {}, killed", Short(*timeout)))
+            }
+            Notice::WorkerCrashed { slot, uptime, cause, restart_in, .. } => {
+                let uptime = uptime.map(|uptime| format!(" after {}", Short(uptime))).unwrap_or_default();
+                let next = match restart_in {
+                    Some(Duration::ZERO) => "; restarting".into(),
+                    Some(delay) => format!("; restarting in {}", Short(*delay)),
+                    None => String::new(),
+                };
+                self.about(*slot, pid, format_args!("{}{uptime}{next}", Blow(cause)))
+            }
+            Notice::SlotErrored { slot, unstable_exits, window } => {
+                let window = Short(*window);
+                self.about(
+                    *slot,
+                    None,
+                    format_args!("given up after {unstable_exits} early ends within {window}"),
+                )
+            }
+            Notice::DrainDeadlinePassed { slot, .. } => self.about(*slot, pid, "still busy at its deadline"),
+            Notice::RequestsCut { slot, cut, .. } => {
+                let requests = if *cut == 1 { "request" } else { "requests" };
+                self.about(*slot, pid, format_args!("{cut} {requests} cut at the deadline"))
+            }
+            Notice::WorkerStopped {
+                slot, exit: Some(exit @ (Ended::Code(1..) | Ended::Signal(_))), ..
+            } => self.about(*slot, pid, format_args!("stopped with {exit}")),
+            // The end that follows says it in full, or it is what everybody expects.
+            Notice::GenerationRejected { .. }
+            | Notice::WorkerReady { .. }
+            | Notice::WorkerStopped { .. }
+            | Notice::SlotServing { .. }
+            | Notice::AllServing => return None,
+        })
+    }
+
+    fn about(&self, slot: SlotId, pid: Option<u32>, what: impl Display) -> String {
+        let who = match pid {
+            Some(pid) => format!("slot {slot} (pid {pid}):"),
+            None => format!("slot {slot}:"),
+        };
+        format!("{} {what}", self.stderr.faint(&who))
+    }
+}
+
+/// Says what went wrong before there is a renderer.
+pub(crate) fn failure(failure: &Failure) -> Exit {
+    let mut stderr = std::io::stderr();
+    let colours = Colours::of(stderr.is_terminal());
+    let _ = stderr.write_all(colours.failure(failure).as_bytes());
+    failure.exit
+}
+
+fn say(stream: &mut Vec<u8>, words: &str) {
+    stream.extend_from_slice(words.as_bytes());
+    stream.push(b'\n');
+}
+
+/// What a line is in JSON.
+#[derive(Serialize)]
+struct Stamped<T> {
+    time: String,
+    #[serde(flatten)]
+    what: T,
+}
+
+/// What is not the supervisor's to record.
+#[derive(Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+enum OwnRecord<'a> {
+    LinesLost { lines: u64 },
+    Error { exit: u8, message: &'a str, hint: Option<&'a str> },
+}
+
+fn json(line: &Line, rendered: &mut Rendered) {
+    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    match line {
+        Line::Record(record) => {
+            let stream = match record {
+                Record::Output { stream, .. } => *stream,
+                _ => Stream::Stderr,
+            };
+            object(rendered.stream(stream), &Stamped { time, what: record });
+        }
+        Line::Lost(lines) => {
+            object(&mut rendered.stderr, &Stamped { time, what: OwnRecord::LinesLost { lines: *lines } });
+        }
+        Line::Failure(Failure { exit, message, hint }) => {
+            let what = OwnRecord::Error { exit: *exit as u8, message, hint: hint.as_deref() };
+            object(&mut rendered.stderr, &Stamped { time, what });
+        }
+    }
+}
+
+fn object(stream: &mut Vec<u8>, value: &impl Serialize) {
+    let start = stream.len();
+    // Plain data with string keys: if it failed all the same, half an object would help nobody.
+    match serde_json::to_writer(&mut *stream, value) {
+        Ok(()) => stream.push(b'\n'),
+        Err(_) => stream.truncate(start),
+    }
+}
+
+/// A duration to the precision a person reads it with.
+struct Short(Duration);
+
+impl Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = match self.0 {
+            long if long >= Duration::from_secs(10) => Duration::from_secs(long.as_secs()),
+            short if short >= Duration::from_millis(1) => Duration::from_millis(short.as_millis() as u64),
+            tiny => Duration::from_micros(tiny.as_micros() as u64),
+        };
+        humantime::format_duration(duration).fmt(f)
+    }
+}
+
+/// What brought a worker down.
+struct Blow<'a>(&'a Cause);
+
+impl Display for Blow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Cause::Exited { exit } => write!(f, "ended with {exit}"),
+            Cause::StartTimedOut => f.write_str("killed before it was ready"),
+            Cause::Failed { reason } => write!(f, "failed to start: {reason}"),
+            Cause::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

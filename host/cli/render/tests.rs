@@ -1,0 +1,113 @@
+use wasmcluster_core::cluster::{Generation, WorkerId};
+use wasmcluster_core::message::{Report, ReportKind};
+
+use super::*;
+
+const LOOK: Look = Look { json: false, terminal: false, demo: false, strict: false };
+
+fn renderer(look: Look) -> Renderer {
+    Renderer { look, stdout: Colours::File, stderr: Colours::File, serving: false }
+}
+
+fn render(renderer: &mut Renderer, record: Record) -> (String, String) {
+    let mut rendered = Rendered::default();
+    renderer.render(&Line::Record(record), &mut rendered);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(rendered.stdout), text(rendered.stderr))
+}
+
+#[track_caller]
+fn check(record: Record, stderr: &str) {
+    let mut renderer = renderer(LOOK);
+    renderer.serving = true;
+    assert_eq!(render(&mut renderer, record), (String::new(), stderr.to_owned()));
+}
+
+fn serving(addr: &str) -> Record {
+    Record::Serving { addr: addr.parse().expect("an address"), instances: 2 }
+}
+
+fn ready() -> Record {
+    let (worker, slot, generation) = (WorkerId(1), SlotId(0), Generation::FIRST);
+    let notice = Notice::WorkerReady { worker, slot, generation, took: Duration::from_micros(5_400) };
+    Record::Cluster { pid: Some(7), notice }
+}
+
+#[test]
+fn the_first_line_is_the_url() {
+    let mut renderer = renderer(LOOK);
+    assert_eq!(render(&mut renderer, ready()).1, "");
+    assert_eq!(render(&mut renderer, serving("[::1]:80")).1, "Serving HTTP on http://[::1]:80/\n");
+    assert_eq!(render(&mut renderer, ready()).1, "slot 0 (pid 7): ready after 5ms\n");
+}
+
+#[test]
+fn a_person_learns_how_to_listen_everywhere() {
+    let said = render(&mut renderer(Look { terminal: true, ..LOOK }), serving("127.0.0.1:80")).1;
+    assert_eq!(said.lines().count(), 2);
+    let said = render(&mut renderer(Look { terminal: true, ..LOOK }), serving("0.0.0.0:80")).1;
+    assert_eq!(said.lines().count(), 1);
+    let said = render(&mut renderer(Look { demo: true, ..LOOK }), serving("127.0.0.1:80")).1;
+    assert!(said.contains("built-in demo"));
+}
+
+#[test]
+fn lines_of_guests_keep_their_stream() {
+    let record = |stream, unfinished| Record::Output {
+        source: Source::Worker { slot: SlotId(3), pid: 7 },
+        stream,
+        text: "hello".into(),
+        unfinished,
+    };
+    let mut renderer = renderer(LOOK);
+    assert_eq!(render(&mut renderer, record(Stream::Stdout, false)).0, "slot 3 stdout | hello\n");
+    assert_eq!(render(&mut renderer, record(Stream::Stderr, true)).1, "slot 3 stderr | hello…\n");
+}
+
+#[test]
+fn a_crash_says_how_and_what_next() {
+    let crashed = |cause, uptime, restart_in| Record::Cluster {
+        pid: Some(7),
+        notice: Notice::WorkerCrashed {
+            worker: WorkerId(1),
+            slot: SlotId(0),
+            generation: Generation::FIRST,
+            uptime,
+            cause,
+            restart_in,
+        },
+    };
+    let killed = Cause::Exited { exit: Ended::Signal(9) };
+    check(
+        crashed(killed.clone(), Some(Duration::from_secs(61)), Some(Duration::ZERO)),
+        "slot 0 (pid 7): ended with signal 9 after 1m 1s; restarting\n",
+    );
+    check(
+        crashed(killed, None, Some(Duration::from_millis(150))),
+        "slot 0 (pid 7): ended with signal 9; restarting in 150ms\n",
+    );
+    check(crashed(Cause::StartTimedOut, None, None), "slot 0 (pid 7): killed before it was ready\n");
+}
+
+#[test]
+fn a_report_has_its_hint() {
+    let report = Report { kind: ReportKind::OutboundDenied, message: "no".into(), hint: Some("try".into()) };
+    check(Record::Worker { slot: SlotId(0), pid: 7, report }, "slot 0 (pid 7): no\nhint: try\n");
+}
+
+#[test]
+fn json_is_one_object_for_each_line() {
+    let mut renderer = renderer(Look { json: true, ..LOOK });
+    let mut parse = |record| -> serde_json::Value {
+        let (stdout, stderr) = render(&mut renderer, record);
+        let line = stdout + &stderr;
+        assert_eq!(line.lines().count(), 1);
+        serde_json::from_str(&line).expect("an object")
+    };
+    let served = parse(serving("127.0.0.1:80"));
+    assert_eq!((&served["record"], &served["addr"]), (&"serving".into(), &"127.0.0.1:80".into()));
+    assert!(served["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    let ready = parse(ready());
+    assert_eq!((&ready["record"], &ready["notice"]), (&"cluster".into(), &"worker_ready".into()));
+    assert_eq!((&ready["pid"], &ready["took_ms"]), (&7.into(), &5.into()));
+}

@@ -1,0 +1,94 @@
+//! `wasmcluster serve`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use wasmcluster_core::app;
+use wasmcluster_core::cluster::Settings;
+use wasmcluster_supervisor::{Component, Options, serve};
+
+use super::args::{Isolation, ServeArgs};
+use super::exit::{Exit, Failure};
+use super::render::{Look, Renderer};
+use super::values::DEFAULT_ADDR;
+use super::writer::{Line, Writer};
+
+/// What is served when no component is named.
+const DEMO: Component =
+    Component::BuiltIn { name: "the built-in demo", bytes: include_bytes!("../demo/demo.wasm") };
+
+/// Serves until it is told to stop, or cannot go on.
+pub(crate) fn run(args: ServeArgs) -> Exit {
+    let look = Look {
+        json: args.json,
+        terminal: std::io::stderr().is_terminal(),
+        demo: args.component.is_none(),
+        strict: args.isolation == Isolation::Strict,
+    };
+    let writer = Writer::start(Renderer::new(look));
+    let served = options(args).and_then(|options| {
+        serve(options, |record| writer.write(Line::Record(record))).map_err(Failure::from)
+    });
+    let exit = match served {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            let exit = failure.exit;
+            writer.write(Line::Failure(failure));
+            exit
+        }
+    };
+    writer.finish();
+    exit
+}
+
+fn options(args: ServeArgs) -> Result<Options, Failure> {
+    let cluster = Settings {
+        listen_timeout: args.listen_timeout,
+        kill_timeout: args.kill_timeout,
+        max_restarts: args.max_restarts,
+        min_uptime: args.min_uptime,
+        // Different in each process, which is all that jitter needs.
+        seed: RandomState::new().hash_one(0),
+        ..Settings::new(args.instances.resolve())
+    };
+    let guest = app::Guest {
+        env: args.env,
+        dirs: args.dir,
+        config: args.config_var,
+        outbound: args.allow_outbound,
+        max_memory_size: args.max_memory_size,
+        isolation: match args.isolation {
+            Isolation::Fast => app::Isolation::Fast,
+            Isolation::Strict => app::Isolation::Strict,
+        },
+        max_instance_reuse_count: args.max_instance_reuse_count,
+        idle_instance_timeout: args.idle_instance_timeout,
+    };
+    let serving = app::Serving {
+        timeout: args.timeout.0,
+        header_timeout: args.header_timeout,
+        body_timeout: args.body_timeout,
+        keep_alive_timeout: args.keep_alive_timeout,
+        max_header_size: args.max_header_size,
+        max_concurrent_requests: args.max_concurrent_requests,
+        max_connections: args.max_connections,
+    };
+    let cache = match args.cache_dir {
+        Some(directory) => directory,
+        None => default_cache()?,
+    };
+    let component = args.component.map_or(DEMO, Component::File);
+    Ok(Options { component, addr: args.addr.unwrap_or(DEFAULT_ADDR), cluster, guest, serving, cache })
+}
+
+/// As the XDG base directory specification has it.
+fn default_cache() -> Result<PathBuf, Failure> {
+    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(std::env::home_dir().filter(|home| home.is_absolute())?.join(".cache"));
+    xdg.or_else(home).map(|caches| caches.join("wasmcluster")).ok_or_else(|| Failure {
+        exit: Exit::Cache,
+        message: "this user has no home directory to keep compiled code in".into(),
+        hint: Some("name a directory with `--cache-dir`".into()),
+    })
+}

@@ -1,0 +1,143 @@
+//! What values of flags look like. Each parser's error completes "invalid value for ...".
+
+use core::net::{Ipv4Addr, SocketAddr};
+use core::str::FromStr;
+use core::time::Duration;
+use std::net::ToSocketAddrs;
+use std::path::Path;
+
+use bytesize::ByteSize;
+use wasmcluster_core::app::DirGrant;
+
+/// Where a component is served when nobody says otherwise.
+pub(crate) const DEFAULT_ADDR: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Long enough for any purpose, and short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// `HOST:PORT`; `:PORT` and `PORT` alone are on the default host.
+pub(crate) fn address(value: &str) -> Result<SocketAddr, String> {
+    let bare = value.strip_prefix(':').unwrap_or(value);
+    if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = bare.parse().map_err(|_| "a port is at most 65535".to_owned())?;
+        return Ok(SocketAddr::new(DEFAULT_ADDR.ip(), port));
+    }
+    if let Ok(addr) = value.parse() {
+        return Ok(addr);
+    }
+    let shape =
+        || "expected `HOST:PORT`, such as `127.0.0.1:8080`, `[::]:8080` or `localhost:8080`".to_owned();
+    let (host, port) = value.rsplit_once(':').ok_or_else(shape)?;
+    if host.is_empty() || host.contains(':') || port.parse::<u16>().is_err() {
+        return Err(shape());
+    }
+    let mut found = value.to_socket_addrs().map_err(|_| format!("`{host}` has no address"))?;
+    found.next().ok_or_else(|| format!("`{host}` has no address"))
+}
+
+/// A duration, also of no time at all.
+pub(crate) fn duration(value: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(value)
+        .map_err(|_| "expected a time with its unit, such as `500ms`, `30s` or `2m`".to_owned())?;
+    if duration > LONGEST { Err("at most a year".into()) } else { Ok(duration) }
+}
+
+/// A duration in which something can happen.
+pub(crate) fn positive_duration(value: &str) -> Result<Duration, String> {
+    duration(value).and_then(|duration| {
+        if duration.is_zero() { Err("must be longer than no time at all".into()) } else { Ok(duration) }
+    })
+}
+
+/// A duration, or `none` for no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeout(pub(crate) Option<Duration>);
+
+impl FromStr for Timeout {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        match value {
+            "none" => Ok(Self(None)),
+            _ => positive_duration(value)
+                .map(|duration| Self(Some(duration)))
+                .map_err(|error| format!("{error}; or `none`")),
+        }
+    }
+}
+
+/// What one instance may have: a page of memory at least, what 32 bits can address at most.
+pub(crate) fn memory_size(value: &str) -> Result<u64, String> {
+    size(value, 64 << 10, 4 << 30)
+}
+
+/// What the head of a request may take: what HTTP libraries need as a buffer at least.
+pub(crate) fn header_size(value: &str) -> Result<u32, String> {
+    size(value, 8 << 10, 16 << 20).and_then(|size| u32::try_from(size).map_err(|error| error.to_string()))
+}
+
+fn size(value: &str, least: u64, most: u64) -> Result<u64, String> {
+    let size: ByteSize = value
+        .parse()
+        .map_err(|_| "expected a number of bytes, or one with its unit, such as `256MiB`".to_owned())?;
+    match size.as_u64() {
+        size if size < least => Err(format!("at least {}", ByteSize(least))),
+        size if size > most => Err(format!("at most {}", ByteSize(most))),
+        size => Ok(size),
+    }
+}
+
+/// `HOST[::GUEST[::ro]]`. The directory has to be there.
+pub(crate) fn directory(value: &str) -> Result<DirGrant, String> {
+    let mut parts = value.split("::");
+    let host = parts.next().filter(|host| !host.is_empty()).ok_or("expected `HOST::GUEST`")?;
+    let guest = parts.next().unwrap_or(host);
+    let writable = match parts.next() {
+        None => true,
+        Some("ro") => false,
+        Some(other) => return Err(format!("`{other}` is no way to grant a directory: only `ro` is")),
+    };
+    if guest.is_empty() || parts.next().is_some() {
+        return Err("expected `HOST::GUEST` or `HOST::GUEST::ro`".into());
+    }
+    let metadata = std::fs::metadata(host).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no directory `{host}`"),
+        _ => format!("failed to look at `{host}`: {error}"),
+    })?;
+    if !metadata.is_dir() {
+        return Err(format!("`{host}` is not a directory"));
+    }
+    let host = std::path::absolute(Path::new(host)).map_err(|error| format!("`{host}`: {error}"))?;
+    if host.to_str().is_none() {
+        return Err(format!("the path `{}` is not UTF-8", host.display()));
+    }
+    Ok(DirGrant { host, guest: guest.to_owned(), writable })
+}
+
+/// `K=V`.
+pub(crate) fn pair(value: &str) -> Result<(String, String), String> {
+    let (key, value) = value.split_once('=').ok_or("expected `KEY=VALUE`")?;
+    if key.is_empty() {
+        return Err("the part before `=` is empty".into());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// `K=V`, or `K` for the value that K has for us.
+pub(crate) fn variable(value: &str) -> Result<(String, String), String> {
+    if value.contains('=') {
+        return pair(value);
+    }
+    match std::env::var(value) {
+        Ok(inherited) => Ok((value.to_owned(), inherited)),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(format!("the value of `{value}` in our environment is not UTF-8"))
+        }
+        Err(std::env::VarError::NotPresent) => Err(format!(
+            "there is no `{value}` in our environment to pass on; `{value}=` passes an empty one"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
