@@ -18,6 +18,9 @@ mod text;
 
 use self::text::{Colours, visible};
 
+/// The same number on every unix.
+const SIGKILL: i32 = 9;
+
 /// What is known about the reader, and about what was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
@@ -167,7 +170,7 @@ impl Renderer {
                 self.about(*slot, pid, format_args!("ready after {}", Short(*took)))
             }
             Notice::StartTimedOut { slot, timeout, .. } => {
-                self.about(*slot, pid, format_args!("not ready after {}, killed", Short(*timeout)))
+                self.about(*slot, pid, format_args!("not ready after {}", Short(*timeout)))
             }
             Notice::WorkerCrashed { slot, uptime, cause, restart_in, .. } => {
                 let uptime = uptime.map(|uptime| format!(" after {}", Short(uptime))).unwrap_or_default();
@@ -191,9 +194,9 @@ impl Renderer {
                 let requests = if *cut == 1 { "request" } else { "requests" };
                 self.about(*slot, pid, format_args!("{cut} {requests} cut at the deadline"))
             }
-            Notice::WorkerStopped {
-                slot, exit: Some(exit @ (Ended::Code(1..) | Ended::Signal(_))), ..
-            } => self.about(*slot, pid, format_args!("stopped with {exit}")),
+            Notice::WorkerStopped { slot, exit: Some(exit), .. } if is_news(*exit) => {
+                self.about(*slot, pid, format_args!("stopped with {exit}"))
+            }
             // The end that follows says it in full, or it is what everybody expects.
             Notice::GenerationRejected { .. }
             | Notice::WorkerReady { .. }
@@ -210,6 +213,12 @@ impl Renderer {
         };
         format!("{} {what}", self.stderr.faint(&who))
     }
+}
+
+/// Whether a worker that was told to stop should have ended otherwise. Being killed is how the supervisor ends those
+/// that it does not wait for.
+fn is_news(exit: Ended) -> bool {
+    !matches!(exit, Ended::Code(0) | Ended::Signal(SIGKILL))
 }
 
 /// Says what went wrong before there is a renderer.
@@ -291,7 +300,7 @@ impl Display for Blow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Cause::Exited { exit } => write!(f, "ended with {exit}"),
-            Cause::StartTimedOut => f.write_str("killed before it was ready"),
+            Cause::StartTimedOut => f.write_str("killed"),
             Cause::Failed { reason } => write!(f, "failed to start: {reason}"),
             Cause::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
         }

@@ -1,6 +1,6 @@
 //! Addresses that share a port or fight over it, and what can go wrong when one is taken.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 
 /// Why an address cannot be served.
@@ -85,9 +85,16 @@ pub(crate) fn singleton_name(addr: SocketAddr) -> String {
     }
 }
 
-/// The same with every host: who serves this one serves all of them.
-pub(crate) fn wildcard(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED), addr.port())
+/// Names under which somebody may stand whose listener is in the way of `addr`, besides its own.
+///
+/// Not all of them: an address on one interface is in the way of all interfaces, and its name is not to be guessed.
+/// Loopback is, and is the usual one.
+pub(crate) fn rival_names(addr: SocketAddr) -> Vec<String> {
+    let own = singleton_name(addr);
+    let hosts: [IpAddr; 3] =
+        [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let names = hosts.map(|host| singleton_name(SocketAddr::new(host, addr.port())));
+    names.into_iter().filter(|name| *name != own).collect()
 }
 
 #[cfg(test)]
@@ -107,6 +114,16 @@ mod tests {
         check("0.0.0.0:80", "*:80");
         check("[::]:80", "*:80");
         check("[::ffff:0.0.0.0]:80", "*:80");
+    }
+
+    #[test]
+    fn nobody_is_their_own_rival() {
+        let rivals = |addr: &str| rival_names(addr.parse().expect("an address"));
+        let [any, four, six] =
+            ["*:80", "127.0.0.1:80", "[::1]:80"].map(|name| format!("wasmcluster/tcp/{name}"));
+        assert_eq!(rivals("[::]:80"), [four.clone(), six.clone()]);
+        assert_eq!(rivals("127.0.0.1:80"), [any.clone(), six.clone()]);
+        assert_eq!(rivals("10.0.0.1:80"), [any, four, six]);
     }
 
     #[test]

@@ -225,7 +225,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
             self.claim.slots.get(slot.index()).ok_or_else(|| io::Error::other("the slot has no listener"))?;
         let Build { artifact, built, guest, serving } = &self.build;
         let (guest, serving) = (guest.clone(), serving.clone());
-        let start = Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
+        let start =
+            Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
         WorkerHandle::spawn(&self.executable, listener, artifact, start, self.inputs.clone())
     }

@@ -1,8 +1,14 @@
 //! The signals a person or an init system sends.
 
+use core::time::Duration;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// Signals this close to each other are one wish: `timeout` and some init systems signal the process and then its
+/// group, and no person presses a key again that fast.
+const SAME: Duration = Duration::from_millis(100);
 
 /// TERM, INT and QUIT: all of them ask us to stop. What the second one means is the cluster's to decide.
 #[derive(Debug)]
@@ -10,6 +16,7 @@ pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    last: Option<Instant>,
 }
 
 impl StopSignals {
@@ -19,15 +26,23 @@ impl StopSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            last: None,
         })
     }
 
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next wish to stop. Cancel safe.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.quit.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.quit.recv() => {}
+            }
+            let now = Instant::now();
+            let last = self.last.replace(now);
+            if last.is_none_or(|last| now - last > SAME) {
+                return;
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::Socket;
 
-use crate::address::{AddressError, singleton_name, wildcard};
+use crate::address::{AddressError, rival_names, singleton_name};
 use crate::listener;
 
 /// How often a port that the kernel picked may be lost to somebody else before we can listen on it.
@@ -74,31 +74,31 @@ async fn probe(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
                 tokio::time::sleep(LINGER).await;
                 attempt += 1;
             }
-            // A supervisor on all addresses of this port stands under another name.
-            Err(error) => {
-                return Err(match (AddressError::new(addr, error), owner(wildcard(addr))) {
-                    (AddressError::InUse { .. }, Some(pid)) => {
-                        AddressError::AlreadyServed { addr, pid: Some(pid) }
-                    }
-                    (error, _) => error,
+            // It may be another supervisor all the same, one that asked for this port in other words.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(match rival_names(addr).iter().find_map(|name| owner(name)) {
+                    Some(pid) => AddressError::AlreadyServed { addr, pid: Some(pid) },
+                    None => AddressError::InUse { addr },
                 });
             }
+            Err(error) => return Err(AddressError::new(addr, error)),
         }
     }
 }
 
 fn take_name(addr: SocketAddr) -> Result<UnixListener, AddressError> {
     let other = |source| AddressError::Other { addr, source };
-    let name = UnixAddr::from_abstract_name(singleton_name(addr)).map_err(other)?;
-    UnixListener::bind_addr(&name).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => AddressError::AlreadyServed { addr, pid: owner(addr) },
+    let name = singleton_name(addr);
+    let unix = UnixAddr::from_abstract_name(&name).map_err(other)?;
+    UnixListener::bind_addr(&unix).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => AddressError::AlreadyServed { addr, pid: owner(&name) },
         _ => other(error),
     })
 }
 
-/// The supervisor that holds the name of `addr`. None when nobody does, or when it lives in another pid namespace.
-fn owner(addr: SocketAddr) -> Option<i32> {
-    let name = UnixAddr::from_abstract_name(singleton_name(addr)).ok()?;
+/// The supervisor that holds `name`. None when nobody does, or when it lives in another pid namespace.
+fn owner(name: &str) -> Option<i32> {
+    let name = UnixAddr::from_abstract_name(name).ok()?;
     let connection = UnixStream::connect_addr(&name).ok()?;
     let pid = getsockopt(&connection, PeerCredentials).ok()?.pid();
     (pid > 0).then_some(pid)
@@ -138,6 +138,13 @@ mod tests {
         let all = claim(SocketAddr::from(([0, 0, 0, 0], 0))).expect("a free port");
         let one = SocketAddr::from(([127, 0, 0, 1], all.addr.port()));
         assert!(matches!(claim(one), Err(AddressError::AlreadyServed { pid: Some(_), .. })));
+    }
+
+    #[test]
+    fn a_claim_on_loopback_is_in_the_way_of_all_addresses() {
+        let one = claim(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let all = SocketAddr::from(([0, 0, 0, 0], one.addr.port()));
+        assert!(matches!(claim(all), Err(AddressError::AlreadyServed { pid: Some(_), .. })));
     }
 
     #[test]
