@@ -14,11 +14,15 @@
 //! `WASMCLUSTER_SIMULATION_WORLDS` sets how many there are.
 
 mod ledger;
+mod owed;
+mod tally;
+mod temper;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::world::{Tally, World};
+use self::tally::Tally;
+use self::world::World;
 
 /// Runs one world to its end.
 fn run(seed: u64, trace: Option<&mut Vec<String>>, tally: &mut Tally) -> Result<(), String> {

@@ -7,25 +7,7 @@ use super::super::{
     Action, Cause, Cluster, Event, Generation, Notice, Outcome, Settings, SlotId, SlotPhase, Time, Worker,
     WorkerId,
 };
-
-/// One obligation. Each is met by exactly one action, within the step in which it arises.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Owed {
-    Spawn(SlotId),
-    Drain(WorkerId),
-    Kill(WorkerId),
-    Ready(WorkerId),
-    SlotServing(SlotId),
-    AllServing,
-    StartTimedOut(WorkerId),
-    Crashed(WorkerId),
-    Errored(SlotId),
-    Rejected(String),
-    Overdue(WorkerId),
-    Cut(WorkerId, u64),
-    WorkerStopped(WorkerId),
-    Stopped,
-}
+use super::owed::Owed;
 
 /// A process as far as the cluster was told about it.
 #[derive(Debug)]
@@ -301,7 +283,7 @@ impl Ledger {
         if self.stopped {
             return Err(format!("{action:?} after the end"));
         }
-        let owed = owed_by(action);
+        let owed = Owed::by(action);
         if !self.owed.remove(&owed) {
             return Err(format!("{action:?} was not owed, but {:?}", self.owed));
         }
@@ -453,27 +435,6 @@ impl Ledger {
             self.slots[slot.index()].errored
                 || self.live().any(|(_, process)| process.slot == slot && process.is_serving())
         })
-    }
-}
-
-fn owed_by(action: &Action) -> Owed {
-    match action {
-        Action::Spawn { slot, .. } => Owed::Spawn(*slot),
-        Action::Drain { worker, .. } => Owed::Drain(*worker),
-        Action::Kill { worker } => Owed::Kill(*worker),
-        Action::Stopped { .. } => Owed::Stopped,
-        Action::Notify(notice) => match notice {
-            Notice::WorkerReady { worker, .. } => Owed::Ready(*worker),
-            Notice::SlotServing { slot } => Owed::SlotServing(*slot),
-            Notice::AllServing => Owed::AllServing,
-            Notice::StartTimedOut { worker, .. } => Owed::StartTimedOut(*worker),
-            Notice::WorkerCrashed { worker, .. } => Owed::Crashed(*worker),
-            Notice::SlotErrored { slot, .. } => Owed::Errored(*slot),
-            Notice::GenerationRejected { reason, .. } => Owed::Rejected(reason.clone()),
-            Notice::DrainDeadlinePassed { worker, .. } => Owed::Overdue(*worker),
-            Notice::RequestsCut { worker, cut, .. } => Owed::Cut(*worker, *cut),
-            Notice::WorkerStopped { worker, .. } => Owed::WorkerStopped(*worker),
-        },
     }
 }
 

@@ -1,15 +1,14 @@
 //! A virtual machine room: a clock, processes with a life of their own, a slow messenger and an operator.
 
-use core::num::NonZeroU16;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::super::{
-    Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, Slot, SlotPhase, Time, WorkerId,
-};
+use super::super::{Action, Cluster, Event, Exit, Settings, Slot, SlotPhase, Time, WorkerId};
 use super::ledger::Ledger;
+use super::tally::Tally;
+use super::temper::{Temper, character, settings, temper};
 
 /// After so many steps every world turns kind, lest one that crashes every millisecond goes on for ever.
 const ROUGH_STEPS: u32 = 250;
@@ -19,50 +18,6 @@ const ENDS: [Exit; 5] = [Exit::Code(0), Exit::Code(1), Exit::Code(101), Exit::Si
 
 /// How they end when they are killed.
 const SIGKILL: Exit = Exit::Signal(9);
-
-/// What all worlds together went through. A simulation that stopped visiting a corner must not stay green.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    seen: BTreeMap<&'static str, u64>,
-    jitter: Vec<u64>,
-}
-
-impl Tally {
-    fn count(&mut self, what: &'static str) {
-        *self.seen.entry(what).or_default() += 1;
-    }
-
-    /// Whether every corner was visited often enough.
-    pub(super) fn check(&self, worlds: u64) {
-        for what in [
-            "all serving",
-            "start timed out",
-            "crashed",
-            "restarted after backoff",
-            "errored",
-            "rejected",
-            "overdue",
-            "killed",
-            "cut",
-            "asked",
-            "all errored",
-            "refusal of a proven generation",
-            "stopped from backoff",
-        ] {
-            let seen = self.seen.get(what).copied().unwrap_or(0);
-            assert!(
-                seen >= worlds / 100,
-                "`{what}` was seen only {seen} times in {worlds} worlds: {:?}",
-                self.seen
-            );
-        }
-        let share = |range: core::ops::RangeInclusive<u64>| {
-            self.jitter.iter().filter(|percent| range.contains(percent)).count() * 100 / self.jitter.len()
-        };
-        let (low, middle, high) = (share(50..=59), share(60..=89), share(90..=100));
-        assert!(low >= 10 && middle >= 40 && high >= 10, "jitter is not spread: {low}% {middle}% {high}%");
-    }
-}
 
 /// What happens outside the cluster.
 #[derive(Clone, Debug)]
@@ -82,29 +37,6 @@ enum Deed {
     Report(u64),
     Die(Exit),
 }
-
-/// How hard life is in one world. Chances are in percent.
-struct Temper {
-    spawn_fails: u8,
-    hangs: u8,
-    refuses: u8,
-    dies_early: u8,
-    /// That a worker which serves crashes at some time.
-    crashes: u8,
-    ignores_drain: u8,
-    /// That an event is delivered again later.
-    echoes: u8,
-    start: u64,
-    life: u64,
-    /// The longest an event, a signal or a timer takes to arrive, in milliseconds.
-    lag: u64,
-    /// What all waits are multiples of, in microseconds. Coarse in some worlds, where timers are exact as well: there
-    /// things coincide, and what happens at a deadline or at the edge of a window does happen.
-    tick: u64,
-}
-
-/// The tick of coarse worlds, in microseconds.
-const COARSE: u64 = 50_000;
 
 pub(super) struct World<'a> {
     rng: Rng,
@@ -130,9 +62,9 @@ impl<'a> World<'a> {
         tally: &'a mut Tally,
     ) -> Result<Self, String> {
         let mut rng = Rng::with_seed(seed);
-        let tick = if rng.u8(0..4) == 0 { COARSE } else { 1 };
-        let settings = settings(&mut rng, tick);
-        let temper = temper(&mut rng, &settings, tick);
+        let character = character(&mut rng);
+        let settings = settings(&mut rng, character);
+        let temper = temper(&mut rng, &settings, character);
         let mut world = Self {
             now: Time::START,
             temper,
@@ -195,7 +127,8 @@ impl<'a> World<'a> {
     /// Lets the next thing happen, unless it lies after `end`.
     fn step(&mut self, end: Time) -> Result<bool, String> {
         let happening = self.agenda.first_key_value().map(|(&(time, _), _)| time);
-        let lag = if self.temper.tick == COARSE { Duration::ZERO } else { self.random(self.temper.lag / 2) };
+        // On a coarse grid timers are exact.
+        let lag = if self.temper.tick > 1 { Duration::ZERO } else { self.random(self.temper.lag / 2) };
         let timer = self.cluster.poll_timeout().map(|time| time.max(self.now) + lag);
         let next = [happening, timer].into_iter().flatten().min();
         let Some(next) = next.filter(|&next| next <= end) else {
@@ -247,7 +180,7 @@ impl<'a> World<'a> {
         while let Some(action) = self.cluster.poll_action() {
             self.note(|_| format!("    {action:?}"));
             self.ledger.action(&action, self.now)?;
-            self.count(&action);
+            self.tally.action(&action);
             match action {
                 Action::Spawn { worker, .. } => self.spawn(worker),
                 Action::Drain { worker, deadline } => self.drain(worker, deadline),
@@ -369,28 +302,6 @@ impl<'a> World<'a> {
         self.agenda.retain(|&(time, _), happening| time <= soon || !planned_crash(happening));
     }
 
-    fn count(&mut self, action: &Action) {
-        let what = match action {
-            Action::Kill { .. } => "killed",
-            Action::Stopped { outcome: Outcome::Asked } => "asked",
-            Action::Stopped { outcome: Outcome::AllErrored } => "all errored",
-            Action::Stopped { outcome: Outcome::Rejected { .. } } => "rejected",
-            Action::Notify(notice) => match notice {
-                Notice::AllServing => "all serving",
-                Notice::StartTimedOut { .. } => "start timed out",
-                Notice::WorkerCrashed { cause: Cause::Failed { .. }, .. } => "refusal of a proven generation",
-                Notice::WorkerCrashed { restart_in: Some(Duration::ZERO), .. } => "crashed",
-                Notice::WorkerCrashed { restart_in: Some(_), .. } => "restarted after backoff",
-                Notice::SlotErrored { .. } => "errored",
-                Notice::DrainDeadlinePassed { .. } => "overdue",
-                Notice::RequestsCut { .. } => "cut",
-                _ => return,
-            },
-            Action::Spawn { .. } | Action::Drain { .. } => return,
-        };
-        self.tally.count(what);
-    }
-
     fn later(&mut self, millis: u64, worker: WorkerId, deed: Deed) {
         let wait = self.random(millis);
         self.agenda_in(wait, Happening::Process(worker, deed));
@@ -422,47 +333,5 @@ impl<'a> World<'a> {
                 trace.push(line);
             }
         }
-    }
-}
-
-fn settings(rng: &mut Rng, tick: u64) -> Settings {
-    let mut millis = |most: u64| Duration::from_micros(rng.u64(0..=most * 1_000 / tick) * tick);
-    // In a kind world a worker must be able to start in time, whatever the lag.
-    let listen_timeout = Duration::from_millis(250) + millis(3_000);
-    let (kill_timeout, exit_grace) = (millis(3_000), millis(500));
-    let (restart_window, min_uptime) = (millis(20_000), millis(1_500));
-    let (backoff_base, backoff_cap) = (millis(200), millis(3_000));
-    // Most slots that fail are given up; some must live to see a long row of failures.
-    let max_restarts = if rng.u8(0..6) == 0 { 1_000 } else { rng.u32(0..10) };
-    Settings {
-        slots: NonZeroU16::MIN.saturating_add(rng.u16(0..6)),
-        listen_timeout,
-        kill_timeout,
-        exit_grace,
-        max_restarts,
-        restart_window,
-        min_uptime,
-        backoff_base,
-        backoff_cap,
-        seed: rng.u64(..),
-    }
-}
-
-fn temper(rng: &mut Rng, settings: &Settings, tick: u64) -> Temper {
-    let listen = u64::try_from(settings.listen_timeout.as_millis()).unwrap_or(u64::MAX);
-    // Most vices are absent from most worlds, so that the others get their turn.
-    let mut vice = |most: u8| if rng.u8(0..3) == 0 { rng.u8(0..=most) } else { 0 };
-    Temper {
-        spawn_fails: vice(50),
-        hangs: vice(60),
-        refuses: vice(60),
-        dies_early: vice(100),
-        crashes: vice(100),
-        ignores_drain: vice(100),
-        echoes: vice(60),
-        start: rng.u64(0..=listen + listen / 4),
-        life: rng.u64(1..5_000),
-        lag: [2, 20, 100][rng.usize(0..3)].max(tick / 1_000),
-        tick,
     }
 }

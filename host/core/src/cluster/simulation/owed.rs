@@ -1,0 +1,46 @@
+//! What a cluster can owe.
+
+use super::super::{Action, Notice, SlotId, WorkerId};
+
+/// One obligation. Each is met by exactly one action, within the step in which it arises.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owed {
+    Spawn(SlotId),
+    Drain(WorkerId),
+    Kill(WorkerId),
+    Ready(WorkerId),
+    SlotServing(SlotId),
+    AllServing,
+    StartTimedOut(WorkerId),
+    Crashed(WorkerId),
+    Errored(SlotId),
+    Rejected(String),
+    Overdue(WorkerId),
+    Cut(WorkerId, u64),
+    WorkerStopped(WorkerId),
+    Stopped,
+}
+
+impl Owed {
+    /// The obligation that an action meets.
+    pub(super) fn by(action: &Action) -> Self {
+        match action {
+            Action::Spawn { slot, .. } => Self::Spawn(*slot),
+            Action::Drain { worker, .. } => Self::Drain(*worker),
+            Action::Kill { worker } => Self::Kill(*worker),
+            Action::Stopped { .. } => Self::Stopped,
+            Action::Notify(notice) => match notice {
+                Notice::WorkerReady { worker, .. } => Self::Ready(*worker),
+                Notice::SlotServing { slot } => Self::SlotServing(*slot),
+                Notice::AllServing => Self::AllServing,
+                Notice::StartTimedOut { worker, .. } => Self::StartTimedOut(*worker),
+                Notice::WorkerCrashed { worker, .. } => Self::Crashed(*worker),
+                Notice::SlotErrored { slot, .. } => Self::Errored(*slot),
+                Notice::GenerationRejected { reason, .. } => Self::Rejected(reason.clone()),
+                Notice::DrainDeadlinePassed { worker, .. } => Self::Overdue(*worker),
+                Notice::RequestsCut { worker, cut, .. } => Self::Cut(*worker, *cut),
+                Notice::WorkerStopped { worker, .. } => Self::WorkerStopped(*worker),
+            },
+        }
+    }
+}

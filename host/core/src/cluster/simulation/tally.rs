@@ -1,0 +1,74 @@
+//! What was seen, so that what is no longer seen is noticed.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::super::{Action, Cause, Notice, Outcome};
+
+/// What all worlds together went through. A simulation that stopped visiting a corner must not stay green.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    seen: BTreeMap<&'static str, u64>,
+    /// Jitter seen, as the share of the law, in percent.
+    pub(super) jitter: Vec<u64>,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Takes note of what a cluster did.
+    pub(super) fn action(&mut self, action: &Action) {
+        let what = match action {
+            Action::Kill { .. } => "killed",
+            Action::Stopped { outcome: Outcome::Asked } => "asked",
+            Action::Stopped { outcome: Outcome::AllErrored } => "all errored",
+            Action::Stopped { outcome: Outcome::Rejected { .. } } => "rejected",
+            Action::Notify(notice) => match notice {
+                Notice::AllServing => "all serving",
+                Notice::StartTimedOut { .. } => "start timed out",
+                Notice::WorkerCrashed { cause: Cause::Failed { .. }, .. } => "refusal of a proven generation",
+                Notice::WorkerCrashed { restart_in: Some(Duration::ZERO), .. } => "crashed",
+                Notice::WorkerCrashed { restart_in: Some(_), .. } => "restarted after backoff",
+                Notice::SlotErrored { .. } => "errored",
+                Notice::DrainDeadlinePassed { .. } => "overdue",
+                Notice::RequestsCut { .. } => "cut",
+                _ => return,
+            },
+            Action::Spawn { .. } | Action::Drain { .. } => return,
+        };
+        self.count(what);
+    }
+
+    /// Whether every corner was visited often enough.
+    pub(super) fn check(&self, worlds: u64) {
+        for what in [
+            "all serving",
+            "start timed out",
+            "crashed",
+            "restarted after backoff",
+            "errored",
+            "rejected",
+            "overdue",
+            "killed",
+            "cut",
+            "asked",
+            "all errored",
+            "refusal of a proven generation",
+            "stopped from backoff",
+        ] {
+            let seen = self.seen.get(what).copied().unwrap_or(0);
+            assert!(
+                seen >= worlds / 100,
+                "`{what}` was seen only {seen} times in {worlds} worlds: {:?}",
+                self.seen
+            );
+        }
+        let share = |range: core::ops::RangeInclusive<u64>| {
+            self.jitter.iter().filter(|percent| range.contains(percent)).count() * 100 / self.jitter.len()
+        };
+        let (low, middle, high) = (share(50..=59), share(60..=89), share(90..=100));
+        assert!(low >= 10 && middle >= 40 && high >= 10, "jitter is not spread: {low}% {middle}% {high}%");
+    }
+}
