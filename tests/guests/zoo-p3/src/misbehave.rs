@@ -18,6 +18,8 @@ pub async fn slow(query: &Query) -> Response {
 pub fn trap_after_head() -> Response {
     respond::text(200, async |body| {
         body.write(b"so far so good\n".to_vec()).await?;
+        // 0.3 has no flush: only time lets the host send what it has taken.
+        sleep(100).await;
         core::arch::wasm32::unreachable()
     })
 }
