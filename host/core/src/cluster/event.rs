@@ -14,6 +14,9 @@ use super::WorkerId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The worker is accepting: artifact mapped, instance created, probe answered.
+    ///
+    /// Report it before anything else that is at hand in the same moment, a [`Stop`](Self::Stop) or a timeout above
+    /// all: until it is reported the worker counts as starting, and who is starting may be killed without a drain.
     WorkerReady {
         /// Which one.
         worker: WorkerId,
