@@ -73,6 +73,10 @@ pub(crate) async fn call(
     Ok(())
 }
 
+fn refused(code: &impl std::fmt::Debug) -> String {
+    format!("the guest answered with the error `{code:?}`")
+}
+
 async fn call_p2(
     Instance { store, exports, .. }: &mut Instance,
     exchange: Arc<Exchange>,
@@ -82,7 +86,7 @@ async fn call_p2(
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(P2Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
-        exchange.answer(answer.map_err(|code| format!("{code:?}")));
+        exchange.answer(answer.map_err(|code| refused(&code)));
     })?;
     proxy.wasi_http_incoming_handler().call_handle(store, request, out).await?;
     Ok(())
@@ -103,7 +107,7 @@ async fn call_p3(
             let response = match service.handle(accessor, request).await? {
                 Ok(response) => response,
                 Err(code) => {
-                    exchange.answer(Err(format!("{code:?}")));
+                    exchange.answer(Err(refused(&code)));
                     return Ok(());
                 }
             };

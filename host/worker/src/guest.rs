@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use http::Request;
 use http::uri::Authority;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use wasmcluster_core::message::ReportKind;
 
@@ -18,10 +19,13 @@ use crate::body::Patient;
 use crate::call::{Exchange, call};
 use crate::failure::{Failure, Refusal};
 
+/// A call into a guest, not yet ended.
+type Call = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// A guest's call, its deadline, and its place under the cap. Dropping it cancels the guest.
 pub(crate) struct Guest {
     /// `None` when it has ended.
-    call: Option<Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>>,
+    call: Option<Call>,
     deadline: Deadline,
     permit: Option<OwnedSemaphorePermit>,
     app: Arc<App>,
@@ -69,6 +73,59 @@ impl Guest {
             }
         }
     }
+}
+
+/// A guest whose time ends even if nobody polls it: a client that stops reading stops its response from being polled,
+/// and with it the guest's own deadline.
+pub(crate) struct Leash {
+    /// `None` when the time was up.
+    guest: Arc<Mutex<Option<Guest>>>,
+    /// Armed for a guest that has a deadline.
+    timer: Option<AbortHandle>,
+}
+
+impl Leash {
+    pub(crate) fn new(guest: Guest) -> Self {
+        let at = guest.deadline.at;
+        let guest = Arc::new(Mutex::new(Some(guest)));
+        let timer = at.map(|at| {
+            let guest = Arc::clone(&guest);
+            let end = async move {
+                tokio::time::sleep_until(at).await;
+                if let Some(guest) = lock(&guest).take_if(|guest| guest.call.is_some()) {
+                    guest.app.report(&Failure::TimedOut);
+                }
+            };
+            tokio::spawn(end).abort_handle()
+        });
+        Self { guest, timer }
+    }
+
+    /// As [`Guest::poll`]; a guest whose time was up has timed out.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        match &mut *lock(&self.guest) {
+            Some(guest) => guest.poll(cx),
+            None => Poll::Ready(Err(Failure::TimedOut)),
+        }
+    }
+
+    /// The guest, with its own deadline again.
+    pub(crate) fn release(self) -> Option<Guest> {
+        lock(&self.guest).take()
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+    }
+}
+
+/// Held only while the guest is polled or taken, on the one thread there is.
+fn lock(guest: &Mutex<Option<Guest>>) -> MutexGuard<'_, Option<Guest>> {
+    guest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The wall clock of one request. It bounds computing too: a guest that computes is interrupted at every tick, and its

@@ -91,6 +91,8 @@ async fn ask(
     let answer = poll_fn(|cx| {
         let ended = guest.poll(cx);
         match (exchange.take(), ended) {
+            // Nothing was sent yet: a guest that answered and then broke down has not answered.
+            (Some(_), Poll::Ready(Err(failure))) if !matches!(failure, Failure::Exited(0)) => Poll::Ready(Err(failure)),
             (Some(head), _) => Poll::Ready(head.map_err(Failure::NoAnswer)),
             (None, Poll::Ready(Ok(()))) => {
                 Poll::Ready(Err(Failure::NoAnswer("the guest returned without an answer".into())))

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::app::{App, Ticket};
 use crate::call::Exchange;
 use crate::failure::Failure;
-use crate::guest::Guest;
+use crate::guest::{Guest, Leash};
 
 /// How much of a response is gathered before its head is sent, in bytes. A body that ends within goes out with its
 /// length, in one piece.
@@ -24,7 +24,7 @@ const GATHER: usize = 64 << 10;
 pub(crate) struct ResponseBody {
     data: Bytes,
     trailers: Option<HeaderMap>,
-    rest: Option<Rest>,
+    rest: Option<Rest<Leash>>,
     ticket: Option<Ticket>,
 }
 
@@ -33,10 +33,10 @@ pub(crate) struct ResponseBody {
 #[error("the handler failed in the middle of its response")]
 pub(crate) struct Cut;
 
-/// A body that is not complete, and the guest that writes it.
-pub(crate) struct Rest {
+/// A body that is not complete, and the guest that writes it: a [`Guest`] until the head is sent, then on a [`Leash`].
+pub(crate) struct Rest<G = Guest> {
     pub(crate) app: Arc<App>,
-    pub(crate) guest: Guest,
+    pub(crate) guest: G,
     pub(crate) body: WasiBody,
     pub(crate) exchange: Arc<Exchange>,
 }
@@ -52,15 +52,25 @@ impl ResponseBody {
     ///
     /// # Errors
     /// Fails when the guest or its body did: nothing was sent yet, so the client can be told.
-    pub(crate) fn gather(rest: Rest, cx: &mut Context<'_>) -> Result<Self, Failure> {
-        let mut gathered = Self { rest: Some(rest), ..Self::default() };
-        let mut progress = true;
-        while progress && gathered.data.len() < GATHER && gathered.rest.is_some() {
-            progress = gathered.take_written(cx)?;
-            if progress && let Some(rest) = &mut gathered.rest && let Poll::Ready(ended) = rest.guest.poll(cx) {
-                ended?;
+    pub(crate) fn gather(mut rest: Rest, cx: &mut Context<'_>) -> Result<Self, Failure> {
+        let mut gathered = Self::default();
+        loop {
+            match gathered.take_written(&mut rest.body)? {
+                Written::Everything => {
+                    rest.exchange.end_body();
+                    rest.guest.finish_alone(cx);
+                    return Ok(gathered);
+                }
+                Written::Some if gathered.data.len() < GATHER => {
+                    if let Poll::Ready(ended) = rest.guest.poll(cx) {
+                        ended?;
+                    }
+                }
+                Written::Some | Written::Nothing => break,
             }
         }
+        let Rest { app, guest, body, exchange } = rest;
+        gathered.rest = Some(Rest { app, guest: Leash::new(guest), body, exchange });
         Ok(gathered)
     }
 
@@ -69,19 +79,19 @@ impl ResponseBody {
         self.ticket = Some(ticket);
     }
 
-    /// Moves frames from the guest's channel to here until there are none; says whether there were any.
-    fn take_written(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
-        let mut any = false;
-        while self.data.len() < GATHER && let Some(rest) = &mut self.rest {
+    /// Moves frames out of the guest's channel to here, until there are none or they are enough.
+    fn take_written(&mut self, body: &mut WasiBody) -> Result<Written, Failure> {
+        let mut written = Written::Nothing;
+        while self.data.len() < GATHER {
             // No waker: the guest that would wake us is polled by us next, and whoever polls the rest brings its own.
-            match poll_unbudgeted(&mut rest.body, &mut Context::from_waker(Waker::noop())) {
+            match poll_unbudgeted(body, &mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(frame)) => self.append(frame.map_err(|error| body_failed(&error))?),
-                Poll::Ready(None) => self.end(cx),
+                Poll::Ready(None) => return Ok(Written::Everything),
                 Poll::Pending => break,
             }
-            any = true;
+            written = Written::Some;
         }
-        Ok(any)
+        Ok(written)
     }
 
     fn append(&mut self, frame: Frame<Bytes>) {
@@ -96,14 +106,13 @@ impl ResponseBody {
             Err(frame) => self.trailers = frame.into_trailers().ok(),
         }
     }
+}
 
-    /// The body was read to its end; its guest may not be at its own.
-    fn end(&mut self, cx: &mut Context<'_>) {
-        if let Some(rest) = self.rest.take() {
-            rest.exchange.end_body();
-            rest.guest.finish_alone(cx);
-        }
-    }
+/// What there was to take of a body.
+enum Written {
+    Nothing,
+    Some,
+    Everything,
 }
 
 /// Polls a body without tokio's budget: a spent one makes a channel that holds a frame look empty, and a complete
@@ -119,7 +128,7 @@ fn body_failed(error: &wasmtime_wasi_http::Error) -> Failure {
     Failure::NoAnswer(format!("the response's body failed: {error}"))
 }
 
-impl Rest {
+impl Rest<Leash> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
@@ -135,6 +144,18 @@ impl Rest {
     }
 }
 
+impl ResponseBody {
+    /// The body was read to its end; its guest may not be at its own.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        if let Some(rest) = self.rest.take() {
+            rest.exchange.end_body();
+            if let Some(guest) = rest.guest.release() {
+                guest.finish_alone(cx);
+            }
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Cut;
@@ -147,7 +168,10 @@ impl Body for ResponseBody {
             match ready!(rest.poll_frame(cx)) {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(failure)) => {
-                    rest.app.report(&failure);
+                    // The leash that ended a guest's time has said so.
+                    if !matches!(failure, Failure::TimedOut) {
+                        rest.app.report(&failure);
+                    }
                     self.rest = None;
                     return Poll::Ready(Some(Err(Cut)));
                 }
