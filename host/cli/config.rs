@@ -32,7 +32,7 @@ struct Setting {
 
 /// The command, from everywhere it may come from. Ends the process where clap has something to say.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    let given = Cli::command().get_matches();
+    let given = arguments().get_matches();
     let Some(("serve", serve)) = given.subcommand() else { return command(&given) };
     let mut settings = Vec::new();
     if let Some(path) = file(serve) {
@@ -56,6 +56,11 @@ pub(crate) fn parse() -> Result<Command, Failure> {
     command(&matches)
 }
 
+/// Everything clap knows, with the names of the variables said once and not at every flag.
+fn arguments() -> clap::Command {
+    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(|arg| arg.hide_env(true)))
+}
+
 fn command(matches: &ArgMatches) -> Result<Command, Failure> {
     match Cli::from_arg_matches(matches) {
         Ok(cli) => Ok(cli.command),
@@ -70,7 +75,7 @@ fn file(serve: &ArgMatches) -> Option<PathBuf> {
 
 /// What `serve` can be told.
 fn serve_arguments() -> Vec<Arg> {
-    let command = Cli::command();
+    let command = arguments();
     let serve = command.find_subcommand("serve").into_iter().flat_map(clap::Command::get_arguments);
     serve.filter(|arg| !matches!(arg.get_id().as_str(), "config" | "help" | "version")).cloned().collect()
 }
@@ -81,7 +86,7 @@ fn key(arg: &Arg) -> &str {
 }
 
 fn with_defaults(settings: &[Setting]) -> clap::Command {
-    Cli::command().mut_subcommand("serve", |serve| {
+    arguments().mut_subcommand("serve", |serve| {
         settings.iter().fold(serve, |serve, setting| {
             serve.mut_arg(&setting.id, |arg| arg.default_values(setting.values.iter().cloned()))
         })

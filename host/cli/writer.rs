@@ -4,8 +4,9 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Instant;
 
 use wasmcluster_supervisor::Record;
 
@@ -20,6 +21,9 @@ const OVERHEAD: usize = 128;
 
 /// How much is written at once when much waits.
 const BATCH: usize = 64 << 10;
+
+/// How often a loss is worth a line while it goes on.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the last lines may take to be written. A reader that stands still does not keep us from ending.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -96,20 +100,66 @@ fn cost(line: &Line) -> usize {
 
 fn write_all(mut renderer: Renderer, lines: &Receiver<Line>, backlog: &Backlog) {
     let mut rendered = Rendered::default();
-    while let Ok(first) = lines.recv() {
-        let mut next = Some(first);
-        while let Some(line) = next {
+    let mut loss_said: Option<Instant> = None;
+    let mut ended = false;
+    while !ended {
+        // Lines are only lost while others wait, so a loss is always seen here before the thread goes to sleep.
+        let mut next = match backlog.lost.load(Ordering::Relaxed) {
+            0 => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            _ => lines.recv_timeout(LOSS_INTERVAL),
+        };
+        ended = matches!(next, Err(RecvTimeoutError::Disconnected));
+        while let Ok(line) = next {
             backlog.waiting.fetch_sub(cost(&line), Ordering::Relaxed);
             renderer.render(&line, &mut rendered);
-            next = if rendered.len() < BATCH { lines.try_recv().ok() } else { None };
+            next = match rendered.len() {
+                ..BATCH => lines.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+                _ => Err(RecvTimeoutError::Timeout),
+            };
         }
-        match backlog.lost.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => renderer.render(&Line::Lost(lost), &mut rendered),
+        if ended || loss_said.is_none_or(|said| said.elapsed() >= LOSS_INTERVAL) {
+            let lost = backlog.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                renderer.render(&Line::Lost(lost), &mut rendered);
+                loss_said = Some(Instant::now());
+            }
         }
         // A reader that went away is no error: there is nobody to tell, and serving goes on.
         let _ = io::stdout().write_all(&rendered.stdout).and_then(|()| io::stdout().flush());
         let _ = io::stderr().write_all(&rendered.stderr);
         rendered.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmcluster_core::cluster::SlotId;
+    use wasmcluster_supervisor::{Source, Stream};
+
+    use super::*;
+
+    #[test]
+    fn a_flood_loses_lines_of_guests_and_none_of_ours() {
+        // Nobody takes anything out.
+        let (lines, received) = channel();
+        let (_, finished) = channel();
+        let writer = Writer { lines, backlog: Arc::default(), finished };
+        let source = Source::Worker { slot: SlotId(0), pid: 1 };
+        for _ in 0..2_000 {
+            let text = "x".repeat(1_000);
+            writer.write(Line::Record(Record::Output {
+                source,
+                stream: Stream::Stdout,
+                text,
+                unfinished: false,
+            }));
+        }
+        writer.write(Line::Record(Record::Stopping { fast: false }));
+        let lost = writer.backlog.lost.load(Ordering::Relaxed);
+        assert!(lost > 0);
+        let kept: Vec<_> = received.try_iter().collect();
+        assert_eq!(kept.len() as u64, 2_000 - lost + 1);
+        assert!(kept.iter().map(cost).sum::<usize>() <= MAX_WAITING + 2 * OVERHEAD);
+        assert!(matches!(kept.last(), Some(Line::Record(Record::Stopping { .. }))));
     }
 }

@@ -32,7 +32,6 @@ impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
 
     /// Writes what waits, and waits for the next message; `None` when the child has closed its end. Cancel safe.
     pub(crate) async fn receive(&mut self) -> Result<Option<Rx>, ChannelError> {
-        let mut buffer = [0; 4096];
         loop {
             if let Some(message) = self.codec.receive()? {
                 return Ok(Some(message));
@@ -51,6 +50,8 @@ impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
                 }
             }
             if ready.is_readable() {
+                // Not alive while waiting, so that an idle channel does not carry it around.
+                let mut buffer = [0; 4096];
                 match self.socket.try_read(&mut buffer) {
                     Ok(0) => return Ok(None),
                     Ok(read) => self.codec.read(&buffer[..read]),

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 /// Longest line in bytes. A longer one is split, and the pieces say so.
@@ -40,9 +39,15 @@ impl Output {
     /// Waits for more bytes or the end. Cancel safe. Whatever became complete is then in
     /// [`next_line`](Self::next_line), which must be asked until it has no more.
     pub(crate) async fn fill(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        match pipe.read(self.lines.space()).await {
+        let Some(pipe) = &self.pipe else { return };
+        // The space is only asked for when there is something to put there: most workers never write a line.
+        let read = match pipe.readable().await {
+            Ok(()) => pipe.try_read(self.lines.space()),
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(read @ 1..) => self.lines.filled(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // The end. An error on a pipe leaves nothing to read either.
             Ok(0) | Err(_) => {
                 self.pipe = None;
@@ -58,24 +63,20 @@ impl Output {
 }
 
 /// Bytes on their way to becoming lines. Never more than [`MAX_LINE`] of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LineBuffer {
-    bytes: Box<[u8; MAX_LINE]>,
+    /// Of [`MAX_LINE`], once there was anything to put in.
+    bytes: Vec<u8>,
     /// What of it holds bytes that were not yet taken.
     start: usize,
     end: usize,
     ended: bool,
 }
 
-impl Default for LineBuffer {
-    fn default() -> Self {
-        Self { bytes: Box::new([0; MAX_LINE]), start: 0, end: 0, ended: false }
-    }
-}
-
 impl LineBuffer {
     /// Where to put more bytes. Never empty once [`next_line`](Self::next_line) had no more.
     fn space(&mut self) -> &mut [u8] {
+        self.bytes.resize(MAX_LINE, 0);
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
