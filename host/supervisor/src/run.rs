@@ -118,7 +118,21 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
             };
+            if !matches!(input, Input::Worker(..)) {
+                self.catch_up().await;
+            }
             self.handle(input);
+        }
+    }
+
+    /// Hears what workers have said up to now. One that just became ready may have requests already: until the cluster
+    /// knows, a stop or a timeout would kill it with them.
+    async fn catch_up(&mut self) {
+        tokio::task::yield_now().await;
+        // No more than fits the queue: a worker that never stops talking must not put off a stop.
+        for _ in 0..QUEUE {
+            let Ok((worker, input)) = self.received.try_recv() else { return };
+            self.handle(Input::Worker(worker, input));
         }
     }
 
