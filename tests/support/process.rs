@@ -1,0 +1,97 @@
+//! What the kernel says about processes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Whether a process runs. One that is dead and not yet reaped does not.
+pub(crate) fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(_, state)| state != 'Z')
+}
+
+/// The processes that `pid` started and has not reaped, by pid.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let parents = parents();
+    parents.iter().filter(|&(_, &parent)| parent == pid).map(|(&child, _)| child).collect()
+}
+
+/// [`children`], and theirs.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let parents = parents();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&ancestor) = found.get(next) {
+        found.extend(parents.iter().filter(|&(_, &parent)| parent == ancestor).map(|(&child, _)| child));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Sends a signal; nobody there is no failure.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
+}
+
+/// How many descriptors a process has open.
+#[track_caller]
+pub(crate) fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Bytes of memory a process has, its share of what it has in common with others included (PSS).
+#[track_caller]
+pub(crate) fn proportional_memory(pid: u32) -> u64 {
+    memory(pid, "smaps_rollup", "Pss:")
+}
+
+/// Bytes of memory a process has, what it has in common with others included (RSS).
+#[track_caller]
+pub(crate) fn resident_memory(pid: u32) -> u64 {
+    memory(pid, "status", "VmRSS:")
+}
+
+/// Names of abstract unix sockets that begin with `prefix`.
+pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let names = sockets.lines().filter_map(|line| line.split_once(" @").map(|(_, name)| name));
+    names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
+}
+
+/// Whether anybody listens on the port of `addr`.
+pub(crate) fn listens(addr: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let port = format!(":{:04X}", addr.port());
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().any(|table| {
+        fs::read_to_string(table).unwrap_or_default().lines().skip(1).any(|line| {
+            let mut columns = line.split_whitespace().skip(1);
+            let local = columns.next().is_some_and(|local| local.ends_with(&port));
+            local && columns.nth(1) == Some(LISTEN)
+        })
+    })
+}
+
+#[track_caller]
+fn memory(pid: u32, file: &str, line: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let value = text.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// The parent of every process that runs.
+fn parents() -> BTreeMap<u32, u32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid).filter(|&(_, state)| state != 'Z')?.0))).collect()
+}
+
+/// Parent and state.
+fn stat(pid: u32) -> Option<(u32, char)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it is in parentheses, and may have some in it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}

@@ -1,0 +1,272 @@
+//! The program, from its arguments to its exit.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{Output, PATIENCE, descendants, eventually, shared_cache, signal};
+
+/// One run of `wasmcluster` to be: a command line, and a place of its own to run in.
+///
+/// It sees none of our environment, and has a home directory and a working directory that go away with it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    command: Command,
+    place: TempDir,
+}
+
+/// `wasmcluster` with these arguments.
+pub(crate) fn program<I: IntoIterator<Item = impl AsRef<OsStr>>>(args: I) -> Program {
+    Program::new(Command::new(env!("CARGO_BIN_EXE_wasmcluster"))).args(args)
+}
+
+impl Program {
+    /// Something that executes the program in the end, such as a shell which sets limits first.
+    ///
+    /// Its last arguments must be those of the program.
+    pub(crate) fn through(command: Command) -> Self {
+        Self::new(command)
+    }
+
+    fn new(mut command: Command) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let (home, work) = (place.path().join("home"), place.path().join("work"));
+        fs::create_dir(&home).unwrap();
+        fs::create_dir(&work).unwrap();
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", &home).env("TMPDIR", place.path()).current_dir(&work);
+        for (variable, directory) in [
+            ("XDG_CACHE_HOME", ".cache"),
+            ("XDG_CONFIG_HOME", ".config"),
+            ("XDG_STATE_HOME", ".local/state"),
+            ("XDG_DATA_HOME", ".local/share"),
+            ("XDG_RUNTIME_DIR", ".run"),
+        ] {
+            command.env(variable, home.join(directory));
+        }
+        command.env("WASMCLUSTER_CACHE_DIR", shared_cache());
+        Self { command, place }
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub(crate) fn args<I: IntoIterator<Item = impl AsRef<OsStr>>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Keeps compiled code where a user who says nothing has it, in this run's own home.
+    pub(crate) fn own_cache(mut self) -> Self {
+        self.command.env_remove("WASMCLUSTER_CACHE_DIR");
+        self
+    }
+
+    /// Writes a file into the working directory.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.work().join(name), content).unwrap();
+        self
+    }
+
+    /// The working directory.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.place.path().join("work")
+    }
+
+    /// The home directory.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.place.path().join("home")
+    }
+
+    /// Runs it to its end, which must come by itself.
+    #[track_caller]
+    pub(crate) fn run(self) -> Finished {
+        self.start().wait()
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub(crate) fn start(self) -> Running {
+        let Self { mut command, place } = self;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let said = shown(&command);
+        let mut process = command.spawn().unwrap_or_else(|error| panic!("{said}: {error}"));
+        let stdout = Output::of(process.stdout.take().unwrap());
+        let stderr = Output::of(process.stderr.take().unwrap());
+        let began = Instant::now();
+        Running { said, process: Some(process), stdout, stderr, began, place: Some(place) }
+    }
+}
+
+fn shown(command: &Command) -> String {
+    let words = [command.get_program()].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A run under way. Dropping it kills it, and everything it started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    said: String,
+    /// None once it was waited for.
+    process: Option<Child>,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    began: Instant,
+    place: Option<TempDir>,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().map(Child::id).expect("waited for only once")
+    }
+
+    /// Where it runs: `home` and `work` are within.
+    pub(crate) fn place(&self) -> &Path {
+        self.place.as_ref().map(TempDir::path).expect("given away only at the end")
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(self) -> Finished {
+        self.wait_within(PATIENCE)
+    }
+
+    /// Waits for its end, where the time is part of the promise.
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, time: Duration) -> Finished {
+        let deadline = Instant::now() + time;
+        let mut process = self.process.take().expect("waited for only once");
+        let status = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.process = Some(process);
+                panic!("still running after {time:?}{}", self.explain());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let took = self.began.elapsed();
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        let place = self.place.take().expect("given away only here");
+        Finished { said: self.said.clone(), status, stdout, stderr, took, place }
+    }
+
+    /// For messages: what was run, and what it wrote.
+    pub(crate) fn explain(&self) -> String {
+        explain(&self.said, "running", &self.stdout.text(), &self.stderr.text())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        if std::thread::panicking() {
+            eprintln!("{}", self.explain());
+        }
+        let left = descendants(process.id());
+        let _ = process.kill();
+        let _ = process.wait();
+        for pid in left {
+            // It ends with its parent, and if it does not, that is another test's business.
+            if super::alive(pid) {
+                signal(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    said: String,
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// From its start to its end.
+    pub(crate) took: Duration,
+    /// Where it ran, with what it left there.
+    pub(crate) place: TempDir,
+}
+
+impl Finished {
+    /// Fails unless it ended with this code.
+    #[track_caller]
+    pub(crate) fn expect_code(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "the exit code{}", self.explain());
+        self
+    }
+
+    /// Fails unless stderr has `text` in it.
+    #[track_caller]
+    pub(crate) fn expect_stderr(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "no `{text}` on stderr{}", self.explain());
+        self
+    }
+
+    /// Fails unless stdout has `text` in it.
+    #[track_caller]
+    pub(crate) fn expect_stdout(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "no `{text}` on stdout{}", self.explain());
+        self
+    }
+
+    /// Fails unless it said what was wrong in one line, what to do about it in another, and nothing else, with this
+    /// exit code. Returns the two lines without `error: ` and `hint: `.
+    #[track_caller]
+    pub(crate) fn expect_refusal(&self, code: i32) -> (&str, &str) {
+        self.expect_code(code);
+        assert_eq!(self.stdout, "", "on stdout{}", self.explain());
+        let mut lines = self.stderr.lines();
+        let mut line = |kind| lines.next().and_then(|line| line.strip_prefix(kind));
+        let (error, hint) = (line("error: "), line("hint: "));
+        let (Some(error), Some(hint)) = (error, hint) else {
+            panic!("not one line of `error: ` and one of `hint: `{}", self.explain());
+        };
+        assert_eq!(lines.next(), None, "more than an error and a hint{}", self.explain());
+        (error, hint)
+    }
+
+    /// For messages: what was run, and what it wrote.
+    pub(crate) fn explain(&self) -> String {
+        explain(&self.said, &self.status.to_string(), &self.stdout, &self.stderr)
+    }
+}
+
+fn explain(said: &str, state: &str, stdout: &str, stderr: &str) -> String {
+    /// Of a guest that floods its log, the last lines are enough.
+    fn tail(text: &str) -> &str {
+        const MOST: usize = 16 << 10;
+        let start = text.len().saturating_sub(MOST);
+        &text[(start..).find(|&start| text.is_char_boundary(start)).unwrap_or(0)..]
+    }
+    format!("\n$ {said}\n({state})\n--- stdout\n{}\n--- stderr\n{}\n---", tail(stdout), tail(stderr))
+}
+
+/// Waits until nothing of `pids` runs.
+#[track_caller]
+pub(crate) fn expect_gone(pids: &[u32]) {
+    eventually(&format!("no process of {pids:?} left"), || {
+        pids.iter().all(|&pid| !super::alive(pid)).then_some(())
+    });
+}
+
+/// `name=value` as one argument.
+pub(crate) fn pair(name: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut pair = OsString::from(name);
+    pair.push("=");
+    pair.push(value);
+    pair
+}

@@ -1,0 +1,240 @@
+//! `wasmcluster serve`, from its start to its stop.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::program::Running;
+use super::{
+    Finished, PATIENCE, Program, RawClient, Response, children, component, eventually, expect_gone, program,
+    signal,
+};
+
+/// A server to be. Port 0 and two instances, unless told otherwise.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    program: Program,
+    instances: String,
+    addr: Option<String>,
+}
+
+impl Starting {
+    fn new(program: Program) -> Self {
+        Self { program, instances: "2".into(), addr: Some("127.0.0.1:0".into()) }
+    }
+
+    pub(crate) fn instances(mut self, instances: impl ToString) -> Self {
+        self.instances = instances.to_string();
+        self
+    }
+
+    /// The value of `--addr`.
+    pub(crate) fn addr(mut self, addr: impl ToString) -> Self {
+        self.addr = Some(addr.to_string());
+        self
+    }
+
+    /// Leaves `--addr` away.
+    pub(crate) fn no_addr(mut self) -> Self {
+        self.addr = None;
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.program = self.program.arg(arg);
+        self
+    }
+
+    pub(crate) fn args<I: IntoIterator<Item = impl AsRef<OsStr>>>(mut self, args: I) -> Self {
+        self.program = self.program.args(args);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.program = self.program.env(name, value);
+        self
+    }
+
+    /// Keeps compiled code in this server's own home.
+    pub(crate) fn own_cache(mut self) -> Self {
+        self.program = self.program.own_cache();
+        self
+    }
+
+    /// Writes a file into the server's working directory.
+    pub(crate) fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.program = self.program.file(name, content);
+        self
+    }
+
+    /// The command line, complete.
+    pub(crate) fn program(self) -> Program {
+        let program = self.program.args(["--instances", &self.instances]);
+        match self.addr {
+            Some(addr) => program.args(["--addr", &addr]),
+            None => program,
+        }
+    }
+
+    /// Starts it and waits until all slots are ready.
+    #[track_caller]
+    pub(crate) fn start(self) -> Server {
+        let running = self.program().start();
+        let Some(addr) = running.stderr.wait_for(PATIENCE, bound) else {
+            panic!("it does not serve{}", running.explain());
+        };
+        Server { running, addr }
+    }
+}
+
+/// The address in the line that says that everything serves.
+fn bound(stderr: &str) -> Option<SocketAddr> {
+    stderr.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).find_map(|line| {
+        let text = match serde_json::from_str::<Value>(line) {
+            Ok(record) if record["record"] == "serving" => record["addr"].as_str()?.to_owned(),
+            _ => line.strip_prefix("Serving HTTP on http://")?.strip_suffix('/')?.to_owned(),
+        };
+        text.parse().ok()
+    })
+}
+
+/// A server whose slots are all ready. Dropping it kills it, and shows what it wrote if the test fails.
+#[derive(Debug)]
+pub(crate) struct Server {
+    running: Running,
+    pub(crate) addr: SocketAddr,
+}
+
+impl Server {
+    /// One that serves a component of the repository, by its name.
+    pub(crate) fn of(name: &str) -> Starting {
+        Self::of_file(&component(name))
+    }
+
+    /// One that serves the component in a file.
+    pub(crate) fn of_file(path: &Path) -> Starting {
+        Starting::new(program(["serve"]).arg(path))
+    }
+
+    /// One that was given no file.
+    pub(crate) fn demo() -> Starting {
+        Starting::new(program(["serve"]))
+    }
+
+    /// One that is started by another command, which must be the program in the end: a shell that sets limits.
+    pub(crate) fn through(command: Command) -> Starting {
+        Starting::new(Program::through(command))
+    }
+
+    /// The supervisor.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Where it runs: `home` and `work` are within.
+    pub(crate) fn place(&self) -> &Path {
+        self.running.place()
+    }
+
+    /// The pids of its workers, in no order that means anything.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+
+    /// Everything on stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.running.stdout.text()
+    }
+
+    /// Everything on stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.running.stderr.text()
+    }
+
+    /// Waits for a line on stderr that has `text` in it, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
+        let found = self.running.stderr.wait_for(PATIENCE, |stderr| line_with(stderr, text));
+        found.unwrap_or_else(|| panic!("no `{text}` on stderr{}", self.explain()))
+    }
+
+    /// Waits for a line on stdout that has `text` in it, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_stdout(&self, text: &str) -> String {
+        let found = self.running.stdout.wait_for(PATIENCE, |stdout| line_with(stdout, text));
+        found.unwrap_or_else(|| panic!("no `{text}` on stdout{}", self.explain()))
+    }
+
+    /// A connection of its own.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> RawClient {
+        RawClient::connect(self.addr)
+    }
+
+    /// The answer to one GET over a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Response {
+        self.connect().get(path)
+    }
+
+    /// What the demo says about who answered.
+    #[track_caller]
+    pub(crate) fn who(&self) -> Value {
+        let answer = self.get("/json");
+        serde_json::from_str(answer.text())
+            .unwrap_or_else(|error| panic!("{error}: {answer:?}{}", self.explain()))
+    }
+
+    /// Sends a signal to the supervisor.
+    pub(crate) fn signal(&self, which: Signal) {
+        signal(self.pid(), which);
+    }
+
+    /// Waits until it has as many workers as this, all of which serve, none of them in `without`.
+    #[track_caller]
+    pub(crate) fn wait_for_workers(&self, count: usize, without: &[u32]) -> Vec<u32> {
+        eventually(&format!("{count} workers"), || {
+            let workers = self.workers();
+            (workers.len() == count && !workers.iter().any(|pid| without.contains(pid))).then_some(workers)
+        })
+    }
+
+    /// Asks it to stop, and waits until it has: with code 0, and leaving no worker.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Finished {
+        let workers = self.workers();
+        self.signal(Signal::SIGTERM);
+        let finished = self.wait();
+        finished.expect_code(0);
+        expect_gone(&workers);
+        finished
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(self) -> Finished {
+        self.running.wait()
+    }
+
+    /// Waits for its end, where the time is part of the promise.
+    #[track_caller]
+    pub(crate) fn wait_within(self, time: Duration) -> Finished {
+        self.running.wait_within(time)
+    }
+
+    /// For messages: what was run, and what it wrote.
+    pub(crate) fn explain(&self) -> String {
+        self.running.explain()
+    }
+}
+
+/// The first complete line with `text` in it.
+fn line_with(output: &str, text: &str) -> Option<String> {
+    let complete = &output[..=output.rfind('\n')?];
+    complete.lines().find(|line| line.contains(text)).map(str::to_owned)
+}

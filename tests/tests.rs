@@ -1,0 +1,9 @@
+//! The whole program, seen from outside: every test starts the real binary and talks to it as its users do.
+//!
+//! One binary for all topics, a module for each. `support` has what starts, asks and cleans up.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic with its line is the report")]
+#![expect(clippy::print_stderr, reason = "what explains a failure or a skipped test is for a person to read")]
+
+mod serve;
+mod support;
