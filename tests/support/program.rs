@@ -27,8 +27,6 @@ pub(crate) fn program<I: IntoIterator<Item = impl AsRef<OsStr>>>(args: I) -> Pro
 
 impl Program {
     /// Something that executes the program in the end, such as a shell which sets limits first.
-    ///
-    /// Its last arguments must be those of the program.
     pub(crate) fn through(command: Command) -> Self {
         Self::new(command)
     }
@@ -237,6 +235,20 @@ impl Finished {
         };
         assert_eq!(lines.next(), None, "more than an error and a hint{}", self.explain());
         (error, hint)
+    }
+
+    /// Fails unless the command line was refused, with `text` in the first line.
+    #[track_caller]
+    pub(crate) fn expect_usage(&self, text: &str) -> &Self {
+        self.expect_code(2);
+        assert_eq!(self.stdout, "", "on stdout{}", self.explain());
+        let first = self.stderr.lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with("error: ") && first.contains(text),
+            "not first: `{text}`{}",
+            self.explain()
+        );
+        self
     }
 
     /// For messages: what was run, and what it wrote.

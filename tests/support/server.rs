@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -19,17 +18,28 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Starting {
     program: Program,
-    instances: String,
+    instances: Option<String>,
     addr: Option<String>,
 }
 
 impl Starting {
     fn new(program: Program) -> Self {
-        Self { program, instances: "2".into(), addr: Some("127.0.0.1:0".into()) }
+        Self { program, instances: Some("2".into()), addr: Some("127.0.0.1:0".into()) }
+    }
+
+    /// A command line that is complete as it is.
+    pub(crate) fn of(program: Program) -> Self {
+        Self { program, instances: None, addr: None }
     }
 
     pub(crate) fn instances(mut self, instances: impl ToString) -> Self {
-        self.instances = instances.to_string();
+        self.instances = Some(instances.to_string());
+        self
+    }
+
+    /// Leaves `--instances` away.
+    pub(crate) fn no_instances(mut self) -> Self {
+        self.instances = None;
         self
     }
 
@@ -74,21 +84,29 @@ impl Starting {
 
     /// The command line, complete.
     pub(crate) fn program(self) -> Program {
-        let program = self.program.args(["--instances", &self.instances]);
-        match self.addr {
-            Some(addr) => program.args(["--addr", &addr]),
-            None => program,
+        let Self { mut program, instances, addr } = self;
+        for (flag, value) in [("--instances", instances), ("--addr", addr)] {
+            if let Some(value) = value {
+                program = program.args([flag, &value]);
+            }
         }
+        program
     }
 
     /// Starts it and waits until all slots are ready.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
         let running = self.program().start();
-        let Some(addr) = running.stderr.wait_for(PATIENCE, bound) else {
-            panic!("it does not serve{}", running.explain());
-        };
-        Server { running, addr }
+        let addr = running.stderr.wait_for(PATIENCE, bound);
+        Server::started(running, addr)
+    }
+
+    /// [`start`](Self::start), for a terminal: there both streams are one.
+    #[track_caller]
+    pub(crate) fn start_on_stdout(self) -> Server {
+        let running = self.program().start();
+        let addr = running.stdout.wait_for(PATIENCE, bound);
+        Server::started(running, addr)
     }
 }
 
@@ -97,7 +115,7 @@ fn bound(stderr: &str) -> Option<SocketAddr> {
     stderr.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).find_map(|line| {
         let text = match serde_json::from_str::<Value>(line) {
             Ok(record) if record["record"] == "serving" => record["addr"].as_str()?.to_owned(),
-            _ => line.strip_prefix("Serving HTTP on http://")?.strip_suffix('/')?.to_owned(),
+            _ => line.strip_prefix("Serving HTTP on http://")?.trim_end().strip_suffix('/')?.to_owned(),
         };
         text.parse().ok()
     })
@@ -126,9 +144,12 @@ impl Server {
         Starting::new(program(["serve"]))
     }
 
-    /// One that is started by another command, which must be the program in the end: a shell that sets limits.
-    pub(crate) fn through(command: Command) -> Starting {
-        Starting::new(Program::through(command))
+    #[track_caller]
+    fn started(running: Running, addr: Option<SocketAddr>) -> Self {
+        match addr {
+            Some(addr) => Self { running, addr },
+            None => panic!("it does not serve{}", running.explain()),
+        }
     }
 
     /// The supervisor.
