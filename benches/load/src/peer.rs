@@ -1,0 +1,107 @@
+//! The servers under test. To add one, say here how it is started; everything else is the same for all.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+
+/// What every server answers, byte for byte but for the date.
+pub(crate) const CONTENT_TYPE: &str = "text/plain";
+/// See [`CONTENT_TYPE`].
+pub(crate) const BODY: &str = "hello from wasm\n";
+
+/// A server that can be started.
+pub(crate) trait Peer {
+    fn name(&self) -> &str;
+
+    /// The command lines that together serve `addr` from `instances` processes: one for a server that has a supervisor
+    /// of its own, one for each process otherwise.
+    fn commands(&self, addr: SocketAddr, instances: u32) -> Result<Vec<Vec<OsString>>>;
+
+    /// What each of them writes to stderr once it is ready.
+    fn ready_line(&self) -> &'static str {
+        "Serving HTTP on http://"
+    }
+}
+
+/// Bare hyper: this very program in another role.
+pub(crate) struct Hyper;
+
+impl Peer for Hyper {
+    fn name(&self) -> &'static str {
+        "bare hyper"
+    }
+
+    fn commands(&self, addr: SocketAddr, instances: u32) -> Result<Vec<Vec<OsString>>> {
+        let command = [
+            env::current_exe()?.into(),
+            "__hyper".into(),
+            "--addr".into(),
+            addr.to_string().into(),
+            "--content-type".into(),
+            CONTENT_TYPE.into(),
+            "--body".into(),
+            BODY.into(),
+        ];
+        Ok(vec![command.to_vec(); instances as usize])
+    }
+}
+
+/// Ours.
+pub(crate) struct Wasmcluster {
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    pub(crate) cache: PathBuf,
+    /// `None` is the demo.
+    pub(crate) component: Option<PathBuf>,
+    pub(crate) flags: &'static [&'static str],
+}
+
+impl Wasmcluster {
+    /// The rows of the benchmark, for the program at `program`.
+    pub(crate) fn variants(program: &Path, cache: &Path) -> Vec<Self> {
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt");
+        let variant = |name, guest, flags| Self {
+            name,
+            program: program.to_owned(),
+            cache: cache.to_owned(),
+            component: Some(guests.join(guest)),
+            flags,
+        };
+        vec![
+            variant("0.2 fresh", "hello-p2.wasm", &[]),
+            variant("0.2 strict", "hello-p2.wasm", &["--isolation", "strict"]),
+            variant("0.2 reused", "hello-p2.wasm", &["--max-instance-reuse-count", "1000000"]),
+            variant("0.3 reused", "hello-p3.wasm", &[]),
+        ]
+    }
+
+    /// The built-in demo, which says which slot answers.
+    pub(crate) fn demo(program: &Path, cache: &Path) -> Self {
+        Self {
+            name: "demo",
+            program: program.to_owned(),
+            cache: cache.to_owned(),
+            component: None,
+            flags: &[],
+        }
+    }
+}
+
+impl Peer for Wasmcluster {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn commands(&self, addr: SocketAddr, instances: u32) -> Result<Vec<Vec<OsString>>> {
+        let mut command: Vec<OsString> = vec![self.program.clone().into(), "serve".into()];
+        command.extend(self.component.clone().map(Into::into));
+        command.extend(["--addr".into(), addr.to_string().into()]);
+        command.extend(["--instances".into(), instances.to_string().into()]);
+        command.extend(["--cache-dir".into(), self.cache.clone().into()]);
+        command.extend(self.flags.iter().map(Into::into));
+        Ok(vec![command])
+    }
+}

@@ -1,0 +1,210 @@
+//! The report for people: as text, and as Markdown for the README.
+
+use std::fmt::Write as _;
+
+use crate::report::{Report, Row};
+
+/// The most CPU per request that each row may take, as a multiple of bare hyper's.
+const RATIOS: [(&str, f64); 3] = [("0.2 fresh", 3.2), ("0.2 reused", 2.0), ("0.3 reused", 2.8)];
+/// The most memory that a worker, and the supervisor, may take, in MB.
+const PSS: f64 = 8.0;
+/// The longest time from exec to the first response, in milliseconds.
+const COLD_START: f64 = 15.0;
+
+/// A table as cells.
+struct Table {
+    title: String,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Columns as wide as they must be, and, if so asked, what was promised.
+pub(crate) fn text(report: &Report, judge: bool) -> String {
+    let mut text = String::new();
+    for table in tables(report) {
+        let lines = || {
+            std::iter::once(table.head.iter().map(ToString::to_string).collect()).chain(table.rows.clone())
+        };
+        let widths: Vec<usize> = (0..table.head.len())
+            .map(|column| lines().map(|cells: Vec<String>| cells[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        let _ = writeln!(text, "\n{}", table.title);
+        for cells in lines() {
+            for (index, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                let _ = if index == 0 {
+                    write!(text, "  {cell:<width$}")
+                } else {
+                    write!(text, "  {cell:>width$}")
+                };
+            }
+            text.push('\n');
+        }
+    }
+    if judge {
+        text.push_str("\nPromised\n");
+        for (promise, kept) in promises(report) {
+            let _ = writeln!(text, "  {}  {promise}", if kept { "kept  " } else { "BROKEN" });
+        }
+    }
+    text
+}
+
+/// For the README.
+pub(crate) fn markdown(report: &Report) -> String {
+    let mut text = String::new();
+    for table in tables(report) {
+        let _ = writeln!(text, "**{}**\n", table.title);
+        let _ = writeln!(text, "| {} |", table.head.join(" | "));
+        let _ = writeln!(text, "|---|{}", "---:|".repeat(table.head.len() - 1));
+        for row in table.rows {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn tables(report: &Report) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for instances in [1, 2, 4] {
+        let placed = if instances == 1 {
+            ", server and client on a core each"
+        } else {
+            ", on all cores with the client"
+        };
+        tables.push(Table {
+            title: format!(
+                "{instances} instance{}{placed}, {} connections",
+                if instances == 1 { "" } else { "s" },
+                report.connections
+            ),
+            head: vec![
+                "",
+                "requests/s",
+                "CPU µs/request",
+                "× hyper",
+                "p50 µs",
+                "p99 µs",
+                "worker MB",
+                "supervisor MB",
+            ],
+            rows: report.keep_alive.iter().filter(|row| row.instances == instances).map(closed).collect(),
+        });
+    }
+    tables.push(Table {
+        title: "A new connection for each request".into(),
+        head: vec!["", "instances", "requests/s", "CPU µs/request", "× hyper", "p50 µs", "p99 µs"],
+        rows: report.fresh_connections.iter().map(fresh).collect(),
+    });
+    tables.push(Table {
+        title: "1 instance at a constant rate, half of what it can do".into(),
+        head: vec!["", "requests/s", "CPU µs/request", "p50 µs", "p99 µs", "p99.9 µs"],
+        rows: report.constant_rate.iter().map(constant).collect(),
+    });
+    tables.push(Table {
+        title: "From exec to the first response, compiled before".into(),
+        head: vec!["", "median ms", "least", "most"],
+        rows: report
+            .cold_start
+            .iter()
+            .map(|start| {
+                vec![
+                    start.name.clone(),
+                    format!("{:.1}", start.median),
+                    format!("{:.1}", start.least),
+                    format!("{:.1}", start.most),
+                ]
+            })
+            .collect(),
+    });
+    if let Some(spread) = &report.spread {
+        tables.push(Table {
+            title: format!("{} new connections over {} slots", spread.requests, spread.slots.len()),
+            head: vec!["slot", "connections"],
+            rows: spread
+                .slots
+                .iter()
+                .map(|(slot, count)| vec![slot.to_string(), count.to_string()])
+                .collect(),
+        });
+    }
+    tables
+}
+
+fn closed(row: &Row) -> Vec<String> {
+    let median = &row.median;
+    vec![
+        row.name.clone(),
+        format!("{:.0}", median.requests_per_second),
+        format!("{:.1}", median.cpu_micros),
+        ratio(row),
+        format!("{:.0}", median.p50_micros),
+        format!("{:.0}", median.p99_micros),
+        format!("{:.1}", median.worker_pss_mb),
+        median.supervisor_pss_mb.map_or_else(|| "–".into(), |megabytes| format!("{megabytes:.1}")),
+    ]
+}
+
+fn fresh(row: &Row) -> Vec<String> {
+    let median = &row.median;
+    vec![
+        row.name.clone(),
+        row.instances.to_string(),
+        format!("{:.0}", median.requests_per_second),
+        format!("{:.1}", median.cpu_micros),
+        ratio(row),
+        format!("{:.0}", median.p50_micros),
+        format!("{:.0}", median.p99_micros),
+    ]
+}
+
+fn constant(row: &Row) -> Vec<String> {
+    let median = &row.median;
+    vec![
+        row.name.clone(),
+        format!("{:.0}", median.requests_per_second),
+        format!("{:.1}", median.cpu_micros),
+        format!("{:.0}", median.p50_micros),
+        format!("{:.0}", median.p99_micros),
+        format!("{:.0}", median.p999_micros),
+    ]
+}
+
+fn ratio(row: &Row) -> String {
+    row.ratio.map_or_else(
+        || "1".into(),
+        |ratio| format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most),
+    )
+}
+
+/// What was promised, and whether it was kept.
+fn promises(report: &Report) -> Vec<(String, bool)> {
+    let mut promises = Vec::new();
+    for (name, most) in RATIOS {
+        let row = report.keep_alive.iter().find(|row| row.instances == 1 && row.name == name);
+        if let Some(ratio) = row.and_then(|row| row.ratio) {
+            let found = ratio.median;
+            promises
+                .push((format!("{name} takes {found:.2} times hyper's CPU, {most} at most"), found <= most));
+        }
+    }
+    let ours = || report.keep_alive.iter().filter(|row| row.ratio.is_some()).map(|row| &row.median);
+    let largest = |sizes: &mut dyn Iterator<Item = f64>| sizes.fold(0.0, f64::max);
+    let worker = largest(&mut ours().map(|median| median.worker_pss_mb));
+    promises.push((format!("a worker takes {worker:.1} MB, {PSS} at most"), worker <= PSS));
+    let supervisor = largest(&mut ours().filter_map(|median| median.supervisor_pss_mb));
+    promises.push((format!("a supervisor takes {supervisor:.1} MB, {PSS} at most"), supervisor <= PSS));
+    let cold = largest(&mut report.cold_start.iter().map(|start| start.median));
+    promises.push((
+        format!("the first response comes after {cold:.1} ms, {COLD_START} at most"),
+        cold <= COLD_START,
+    ));
+    if let Some(spread) = &report.spread {
+        let widest = spread.widest();
+        promises.push((
+            format!("no slot is further than {:.1} % from the mean, 5 % at most", widest * 100.0),
+            widest <= 0.05,
+        ));
+    }
+    promises
+}
