@@ -46,7 +46,7 @@ impl App {
             Failure::NoRoom => self.reports.say(
                 ReportKind::Worker,
                 "no room for another instance",
-                Some("lower --max-concurrent-requests, or raise --instances".into()),
+                Some("lower `--max-concurrent-requests`, or raise `--instances`".into()),
             ),
             Failure::Exited(code) => {
                 self.reports.say(ReportKind::BadResponse, format!("the guest called exit({code})"), None);
@@ -54,7 +54,7 @@ impl App {
             Failure::TimedOut => self.reports.say(
                 ReportKind::Timeout,
                 format!("the guest took longer than {:?}", self.serving.timeout.unwrap_or_default()),
-                Some("raise --timeout if that is to be expected".into()),
+                Some("raise `--timeout` if that is to be expected".into()),
             ),
             Failure::NoAnswer(message) => self.reports.say(ReportKind::BadResponse, message, None),
         }

@@ -166,7 +166,7 @@ impl Deadline {
             app.reports.say(
                 ReportKind::Timeout,
                 format!("a request waited longer than {:?} for its turn", self.timeout),
-                Some("raise --instances or --max-concurrent-requests".into()),
+                Some("raise `--instances` or `--max-concurrent-requests`".into()),
             );
             Refusal::busy()
         })

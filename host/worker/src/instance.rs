@@ -115,6 +115,12 @@ impl Instances {
         }
     }
 
+    /// Lets all instances go that wait, and with them the last line that each may have begun to print.
+    pub(crate) fn clear(&self) {
+        let waiting = std::mem::take(&mut *self.lock());
+        drop(waiting);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

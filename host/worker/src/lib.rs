@@ -28,3 +28,4 @@ mod respond;
 mod response;
 mod state;
 mod stream;
+mod trim;

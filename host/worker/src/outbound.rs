@@ -79,7 +79,7 @@ impl Outbound {
 
     fn deny(&self, host: &str, port: u16, why: &str) {
         let message = format!("the guest asked for `{host}:{port}`, {why}");
-        self.reports.say(ReportKind::OutboundDenied, message, Some(format!("--allow-outbound {host}:{port}")));
+        self.reports.say(ReportKind::OutboundDenied, message, Some(format!("grant it with `--allow-outbound {host}:{port}`")));
     }
 
     fn explain(&self, error: legacy::Error, host: &str, port: u16) -> Error {

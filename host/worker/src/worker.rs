@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use http::uri::Authority;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::parent::{Parent, inherited};
 use crate::reports::Reports;
+use crate::trim;
 
 /// How long a draining worker still takes what comes, before it closes what is idle. Clients that ask within learn from
 /// the response that the connection ends; only those that ask at the very moment of the close are lost.
@@ -60,6 +62,7 @@ fn complain(error: &dyn std::fmt::Display) {
 }
 
 fn start() -> Result<(), Box<dyn std::error::Error>> {
+    ignore_stop_signals()?;
     let mut parent = Parent::<FromWorker, ToWorker>::new()?;
     let ToWorker::Start(start) = parent.receive()? else { return Err("told to drain before it started".into()) };
     // So that `ps` and `top` tell workers apart; the kernel keeps 15 bytes.
@@ -72,6 +75,16 @@ fn start() -> Result<(), Box<dyn std::error::Error>> {
     // A file operation of a guest may be stuck in a thread of the runtime.
     runtime.shutdown_background();
     Ok(ended?)
+}
+
+/// Stopping is the supervisor's decision. A service manager that signals the whole group must not take the workers away
+/// from under their requests.
+fn ignore_stop_signals() -> nix::Result<()> {
+    let mut stop = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        stop.add(signal);
+    }
+    stop.thread_block()
 }
 
 /// Becomes ready, serves, drains.
@@ -195,7 +208,7 @@ impl Server {
         let reuse = (start.guest.max_instance_reuse_count, start.guest.idle_instance_timeout);
         let outbound = Outbound::new(start.guest.outbound.clone(), reports.clone());
         let grants = Grants::open(start.guest, context(&start.slot, &start.generation), outbound, logs)
-            .map_err(|message| Rejection { message, hint: Some("check --dir".into()) })?;
+            .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
         let max_served = reuse.0.unwrap_or(default_reuse(start.shape)).max(1);
         let instances = Instances::new(engine.clone(), linked, start.shape, Arc::new(grants), (max_served, reuse.1))
             .map_err(|error| failed("cannot find the handler in the component", &format!("{error:#}")))?;
@@ -249,28 +262,33 @@ impl Server {
         ));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
+        trim::code();
         app.reports.send(ready).await;
 
         let within = orders.drain().await;
         let deadline = Instant::now() + within;
         app.start_draining();
         connections.close_http2();
-        tokio::time::sleep_until(deadline.min(Instant::now() + LAME_DUCK)).await;
+        // A short deadline leaves most of itself to what is under way.
+        let lame_duck = LAME_DUCK.min(within / 4);
+        tokio::time::sleep(lame_duck).await;
         stop.notify_one();
         let _ = accepting.await;
         connections.close();
         let drained = async {
             tokio::select! {
                 () = connections.fewer_than(1) => {}
-                () = tokio::time::sleep(LAME_DUCK) => connections.cut_silent(),
+                () = tokio::time::sleep(lame_duck) => connections.cut_silent(),
             }
             connections.fewer_than(1).await;
             app.idle().await;
         };
-        match tokio::time::timeout_at(deadline, drained).await {
+        let cut = match tokio::time::timeout_at(deadline, drained).await {
             Ok(()) => 0,
             Err(_) => app.unfinished() as u64,
-        }
+        };
+        app.instances.clear();
+        cut
     }
 }
 
@@ -319,7 +337,7 @@ async fn accept(acceptor: Acceptor, stop: Arc<Notify>) {
                 Ok((socket, _)) => enter(socket),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    let hint = "raise `ulimit -n`, or lower --max-connections".to_owned();
+                    let hint = "raise `ulimit -n`, or lower `--max-connections`".to_owned();
                     app.reports.say(ReportKind::Worker, format!("cannot accept a connection: {error}"), Some(hint));
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }

@@ -1,0 +1,65 @@
+//! Giving back the code that only the start needed.
+//!
+//! Linking and starting runs once through megabytes of a large executable, and every page it touched brought fifteen
+//! neighbours along. They stay mapped, and are counted, although a worker that serves needs a fraction of them.
+
+#![expect(unsafe_code, reason = "madvise on a part of our own address space")]
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MmapAdvise, madvise};
+
+/// Unmaps the pages of this program's code. Those that are needed again are found in the page cache, at the price of a
+/// minor fault each.
+pub(crate) fn code() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
+    let program = program.to_string_lossy();
+    for (start, end) in maps.lines().filter_map(|line| executable(line, &program)) {
+        let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else { continue };
+        // SAFETY: the range is a mapping of a file that is private, readable and executable and was never writable: its
+        // pages are what the file says, so dropping them loses nothing, and the next access brings them back. That
+        // includes the code that runs right now.
+        let _ = unsafe { madvise(address, end - start, MmapAdvise::MADV_DONTNEED) };
+    }
+}
+
+/// The range of a line of `/proc/self/maps`, if it is code of `program`.
+fn executable(line: &str, program: &str) -> Option<(usize, usize)> {
+    let mut fields = line.splitn(6, ' ');
+    let (range, flags) = (fields.next()?, fields.next()?);
+    let path = fields.nth(3)?.trim_start();
+    if flags != "r-xp" || path != program {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_of_the_program_itself_is_found() {
+        let code = "55d0c000-55d0d000 r-xp 00001000 fe:00 123                        /usr/bin/app";
+        assert_eq!(executable(code, "/usr/bin/app"), Some((0x55d0_c000, 0x55d0_d000)));
+        assert_eq!(executable(code, "/usr/bin/other"), None);
+        for other in [
+            "55d0c000-55d0d000 r--p 00001000 fe:00 123 /usr/bin/app",
+            "55d0c000-55d0d000 rw-p 00001000 fe:00 123 /usr/bin/app",
+            "7ffde2c97000-7ffde2c99000 r-xp 00000000 00:00 0 [vdso]",
+            "7f0000000000-7f0000001000 r-xp 00000000 00:00 0",
+            "",
+        ] {
+            assert_eq!(executable(other, "/usr/bin/app"), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_program_goes_on_without_its_code() {
+        code();
+        assert_eq!(2 + 2, 4);
+    }
+}
