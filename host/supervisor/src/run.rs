@@ -236,7 +236,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     fn spawn(&self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
         let listener =
-            self.claim.slots.get(slot.index()).ok_or_else(|| io::Error::other("the slot has no listener"))?;
+            self.claim.slots.get(slot.index()).and_then(Option::as_ref).ok_or(io::ErrorKind::NotConnected)?;
         let Build { artifact, built, guest, serving } = &self.build;
         let (guest, serving) = (guest.clone(), serving.clone());
         let start =
@@ -253,6 +253,12 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 (self.records)(Record::MemoryReset { reset });
             }
             return;
+        }
+        if let Notice::SlotErrored { slot, .. } = notice
+            && let Some(listener) = self.claim.slots.get_mut(slot.index())
+        {
+            // Nobody will accept from it again. As long as it is open the kernel gives it its share of the connections.
+            *listener = None;
         }
         let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
         (self.records)(Record::Cluster { pid, notice });

@@ -29,7 +29,8 @@ const LINGERS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) addr: SocketAddr,
-    pub(crate) slots: Vec<Socket>,
+    /// By slot; `None` for one that was closed.
+    pub(crate) slots: Vec<Option<Socket>>,
     /// Held, never accepted from: connecting to it is enough to learn whose it is.
     _name: UnixListener,
 }
@@ -59,7 +60,7 @@ impl Claim {
             let name = take_name(asked)?;
             (probe(asked).await?, name)
         };
-        let slots = (0..slots).map(|_| listener::listen(addr)).collect::<io::Result<_>>();
+        let slots = (0..slots).map(|_| listener::listen(addr).map(Some)).collect::<io::Result<_>>();
         Ok(Self { addr, slots: slots.map_err(|error| AddressError::new(addr, error))?, _name: name })
     }
 }

@@ -31,10 +31,14 @@ pub(crate) async fn respond(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let ticket = Ticket::of(&app, activity);
     let http1 = request.version() <= Version::HTTP_11;
-    let last = ends_connection(&request);
+    let mut last = ends_connection(&request);
     let mut response = match authority(&app, &request) {
         Ok(authority) => ask(&app, request, authority).await.unwrap_or_else(Refusal::response),
-        Err(refusal) => refusal.response(),
+        Err(refusal) => {
+            // Who sends this may mean something else by what follows, too.
+            last = true;
+            refusal.response()
+        }
     };
     if http1 && (last || app.is_draining()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -168,8 +168,8 @@ impl Body for ResponseBody {
             match ready!(rest.poll_frame(cx)) {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(failure)) => {
-                    // The leash that ended a guest's time has said so.
-                    if !matches!(failure, Failure::TimedOut) {
+                    // The leash that ended a guest's time has said so; a client that fell silent is no news.
+                    if !matches!(failure, Failure::TimedOut) && !rest.exchange.upload_stalled() {
                         rest.app.report(&failure);
                     }
                     self.rest = None;
