@@ -60,7 +60,8 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// A fresh end with its [`Hello`] waiting to be written.
     #[must_use]
     pub fn new() -> Self {
-        let mut channel = Self { incoming: Vec::new(), outgoing: Vec::new(), greeted: false, direction: PhantomData };
+        let mut channel =
+            Self { incoming: Vec::new(), outgoing: Vec::new(), greeted: false, direction: PhantomData };
         channel.push(&Hello { protocol: PROTOCOL });
         channel
     }

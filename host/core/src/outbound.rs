@@ -43,7 +43,9 @@ pub enum Verdict {
 
 /// Why an `--allow-outbound` value is not a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is not a host with an optional port, such as `api.example.org`, `*.example.org:443`, `127.0.0.1:5432`, `[::1]:80` or `*`")]
+#[error(
+    "`{value}` is not a host with an optional port, such as `api.example.org`, `*.example.org:443`, `127.0.0.1:5432`, `[::1]:80` or `*`"
+)]
 pub struct InvalidRule {
     value: String,
 }
@@ -57,7 +59,9 @@ impl OutboundRule {
             HostPattern::Any => return Verdict::Public,
             HostPattern::Below(suffix) => {
                 let below = host.len() > suffix.len()
-                    && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix));
+                    && host
+                        .get(host.len() - suffix.len()..)
+                        .is_some_and(|end| end.eq_ignore_ascii_case(suffix));
                 return if below { Verdict::Public } else { Verdict::Denied };
             }
             HostPattern::Name(name) => host.eq_ignore_ascii_case(name),
@@ -180,7 +184,8 @@ fn is_name(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 253
         && host.split('.').all(|label| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         })
 }
 

@@ -82,7 +82,9 @@ async fn call_p2(
     exchange: Arc<Exchange>,
     request: Request<Patient<Incoming>>,
 ) -> Result<(), Failure> {
-    let Exports::P2(proxy) = exports else { return Err(Failure::NoAnswer("the component changed its shape".into())) };
+    let Exports::P2(proxy) = exports else {
+        return Err(Failure::NoAnswer("the component changed its shape".into()));
+    };
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(P2Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
@@ -98,7 +100,9 @@ async fn call_p3(
     request: Request<Patient<Incoming>>,
     authority: Authority,
 ) -> Result<(), Failure> {
-    let Exports::P3(service) = exports else { return Err(Failure::NoAnswer("the component changed its shape".into())) };
+    let Exports::P3(service) = exports else {
+        return Err(Failure::NoAnswer("the component changed its shape".into()));
+    };
     let request = absolute(request, authority);
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);

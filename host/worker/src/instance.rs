@@ -80,7 +80,9 @@ impl Instances {
         store.limiter(|state| state.limits());
         // Not the stock yield: it wakes itself before the runtime looks at sockets and timers, and three guests that
         // compute would keep a fourth request waiting for half a second.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store.epoch_deadline_callback(|_| {
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
         store.set_epoch_deadline(1);
         let exports = match &self.linked {
             Linked::P2(proxy) => Exports::P2(proxy.instantiate_async(&mut store).await?),
@@ -108,7 +110,8 @@ impl Instances {
             // The vector is a stack, so the instance that waits longest is the first.
             let expired: Vec<Instance> = {
                 let mut idle = self.lock();
-                let fresh = idle.partition_point(|instance| instance.idle_since.elapsed() >= self.idle_timeout);
+                let fresh =
+                    idle.partition_point(|instance| instance.idle_since.elapsed() >= self.idle_timeout);
                 idle.drain(..fresh).collect()
             };
             drop(expired);

@@ -79,7 +79,11 @@ impl Outbound {
 
     fn deny(&self, host: &str, port: u16, why: &str) {
         let message = format!("the guest asked for `{host}:{port}`, {why}");
-        self.reports.say(ReportKind::OutboundDenied, message, Some(format!("grant it with `--allow-outbound {host}:{port}`")));
+        self.reports.say(
+            ReportKind::OutboundDenied,
+            message,
+            Some(format!("grant it with `--allow-outbound {host}:{port}`")),
+        );
     }
 
     fn explain(&self, error: legacy::Error, host: &str, port: u16) -> Error {
@@ -88,7 +92,9 @@ impl Outbound {
                 self.deny(host, port, &format!("which leads to `{address}`, an address that must be named"));
                 Error::DestinationIpProhibited
             }
-            Some(ConnectError::Resolve(error)) => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
+            Some(ConnectError::Resolve(error)) => {
+                Error::DnsError { rcode: Some(error.to_string()), info_code: None }
+            }
             Some(ConnectError::Refused(error)) => match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
                 std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
@@ -147,7 +153,9 @@ impl Connector {
                 continue;
             }
             let timed_out = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-            match tokio::time::timeout(CONNECT_EACH, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(timed_out()))
+            match tokio::time::timeout(CONNECT_EACH, TcpStream::connect(address))
+                .await
+                .unwrap_or_else(|_| Err(timed_out()))
             {
                 Ok(stream) => {
                     stream.set_nodelay(true).map_err(ConnectError::Refused)?;

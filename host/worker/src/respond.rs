@@ -96,7 +96,9 @@ async fn ask(
         let ended = guest.poll(cx);
         match (exchange.take(), ended) {
             // Nothing was sent yet: a guest that answered and then broke down has not answered.
-            (Some(_), Poll::Ready(Err(failure))) if !matches!(failure, Failure::Exited(0)) => Poll::Ready(Err(failure)),
+            (Some(_), Poll::Ready(Err(failure))) if !matches!(failure, Failure::Exited(0)) => {
+                Poll::Ready(Err(failure))
+            }
             (Some(head), _) => Poll::Ready(head.map_err(Failure::NoAnswer)),
             (None, Poll::Ready(Ok(()))) => {
                 Poll::Ready(Err(Failure::NoAnswer("the guest returned without an answer".into())))
@@ -122,9 +124,10 @@ async fn ask(
 
 fn final_status<B>(answer: Response<B>) -> Result<Response<B>, Failure> {
     match answer.status() {
-        status if status.is_informational() => {
-            Err(Failure::NoAnswer(format!("the guest answered with status {}, which is not final", status.as_u16())))
-        }
+        status if status.is_informational() => Err(Failure::NoAnswer(format!(
+            "the guest answered with status {}, which is not final",
+            status.as_u16()
+        ))),
         _ => Ok(answer),
     }
 }

@@ -112,6 +112,10 @@ mod tests {
         assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
         assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12"), Some(Protocol::Http2));
         assert_eq!(protocol(b"PRI * HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Protocol::Http1));
-        assert_eq!(protocol(&[0x16, 0x03, 0x01]), Some(Protocol::Http1), "hyper answers a TLS hello with 400");
+        assert_eq!(
+            protocol(&[0x16, 0x03, 0x01]),
+            Some(Protocol::Http1),
+            "hyper answers a TLS hello with 400"
+        );
     }
 }

@@ -17,7 +17,9 @@ pub(crate) fn code() {
     let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
     let program = program.to_string_lossy();
     for (start, end) in maps.lines().filter_map(|line| executable(line, &program)) {
-        let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else { continue };
+        let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else {
+            continue;
+        };
         // SAFETY: the range is a mapping of a file that is private, readable and executable and was never writable: its
         // pages are what the file says, so dropping them loses nothing, and the next access brings them back. That
         // includes the code that runs right now.

@@ -64,7 +64,9 @@ fn complain(error: &dyn std::fmt::Display) {
 fn start() -> Result<(), Box<dyn std::error::Error>> {
     ignore_stop_signals()?;
     let mut parent = Parent::<FromWorker, ToWorker>::new()?;
-    let ToWorker::Start(start) = parent.receive()? else { return Err("told to drain before it started".into()) };
+    let ToWorker::Start(start) = parent.receive()? else {
+        return Err("told to drain before it started".into());
+    };
     // So that `ps` and `top` tell workers apart; the kernel keeps 15 bytes.
     let name = std::ffi::CString::new(format!("wasmcluster/{}", start.slot))?;
     let _ = nix::sys::prctl::set_name(&name);
@@ -196,9 +198,13 @@ impl Server {
             hint: None,
         };
         let permits = usize::try_from(start.serving.max_concurrent_requests).unwrap_or(usize::MAX).max(1);
-        let (engine, reset) =
-            engine::runtime(start.shape, &start.guest, start.serving.max_concurrent_requests.max(1), &start.needs)
-                .map_err(|error| failed("cannot make an engine", &format!("{error:#}")))?;
+        let (engine, reset) = engine::runtime(
+            start.shape,
+            &start.guest,
+            start.serving.max_concurrent_requests.max(1),
+            &start.needs,
+        )
+        .map_err(|error| failed("cannot make an engine", &format!("{error:#}")))?;
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
             .map_err(|error| failed("cannot load the artifact", &format!("{error:#}")))?;
         let linked = linker(&engine, start.shape)
@@ -210,8 +216,9 @@ impl Server {
         let grants = Grants::open(start.guest, context(&start.slot, &start.generation), outbound, logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
         let max_served = reuse.0.unwrap_or(default_reuse(start.shape)).max(1);
-        let instances = Instances::new(engine.clone(), linked, start.shape, Arc::new(grants), (max_served, reuse.1))
-            .map_err(|error| failed("cannot find the handler in the component", &format!("{error:#}")))?;
+        let instances =
+            Instances::new(engine.clone(), linked, start.shape, Arc::new(grants), (max_served, reuse.1))
+                .map_err(|error| failed("cannot find the handler in the component", &format!("{error:#}")))?;
 
         let (listener, authority) = listener().map_err(|error| failed("cannot listen", &error))?;
         let permits = (Arc::new(Semaphore::new(permits)), permits);
@@ -257,7 +264,13 @@ impl Server {
         });
         let stop = Arc::new(Notify::new());
         let accepting = tokio::spawn(accept(
-            Acceptor { app: Arc::clone(&app), connections: Arc::clone(&connections), protocols, listener, max_connections },
+            Acceptor {
+                app: Arc::clone(&app),
+                connections: Arc::clone(&connections),
+                protocols,
+                listener,
+                max_connections,
+            },
             Arc::clone(&stop),
         ));
         // Accept has been polled once the task has had its turn.
@@ -338,7 +351,11 @@ async fn accept(acceptor: Acceptor, stop: Arc<Notify>) {
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     let hint = "raise `ulimit -n`, or lower `--max-connections`".to_owned();
-                    app.reports.say(ReportKind::Worker, format!("cannot accept a connection: {error}"), Some(hint));
+                    app.reports.say(
+                        ReportKind::Worker,
+                        format!("cannot accept a connection: {error}"),
+                        Some(hint),
+                    );
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
@@ -357,7 +374,9 @@ async fn accept(acceptor: Acceptor, stop: Arc<Notify>) {
 fn is_the_clients(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
-        std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::Interrupted
+        std::io::ErrorKind::ConnectionAborted
+            | std::io::ErrorKind::ConnectionReset
+            | std::io::ErrorKind::Interrupted
     )
 }
 

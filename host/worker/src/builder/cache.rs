@@ -143,13 +143,21 @@ impl Cache {
 
     /// Marks an artifact as used now.
     fn touch(&self, name: &str) {
-        let _ = utimensat(&self.dir, name, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+        let _ = utimensat(
+            &self.dir,
+            name,
+            &TimeSpec::UTIME_NOW,
+            &TimeSpec::UTIME_NOW,
+            UtimensatFlags::NoFollowSymlink,
+        );
     }
 
     /// Removes what a builder that was killed left half written, and what was used longest ago if there is too much.
     fn clean_up(&self) -> io::Result<()> {
         let mut artifacts = Vec::new();
-        for entry in std::fs::read_dir(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.dir)))? {
+        for entry in
+            std::fs::read_dir(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.dir)))?
+        {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.starts_with("new-") {
                 self.remove(&name);

@@ -21,7 +21,9 @@ pub(super) struct Inspected {
 /// # Errors
 /// Rejects whatever is not a component that exports an HTTP handler we know.
 pub(super) fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
-    if wasmtime::Engine::detect_precompiled(bytes).is_some_and(|kind| matches!(kind, Precompiled::Component | Precompiled::Module)) {
+    if wasmtime::Engine::detect_precompiled(bytes)
+        .is_some_and(|kind| matches!(kind, Precompiled::Component | Precompiled::Module))
+    {
         return Err(Rejection::new(
             format!("`{name}` is compiled code of some engine, which cannot be trusted"),
             "give the `.wasm` that it was made from; it is compiled once and kept in the cache",
@@ -86,9 +88,11 @@ fn shape(exports: &[String]) -> Option<Shape> {
 }
 
 fn no_handler(name: &str, exports: &[String]) -> Rejection {
-    if let Some(candidate) = exports.iter().find(|export| export.starts_with("wasi:http/") && export.contains('-')
-        && export.split_once('@').is_some_and(|(_, version)| version.contains('-')))
-    {
+    if let Some(candidate) = exports.iter().find(|export| {
+        export.starts_with("wasi:http/")
+            && export.contains('-')
+            && export.split_once('@').is_some_and(|(_, version)| version.contains('-'))
+    }) {
         return Rejection::new(
             format!("`{name}` exports `{candidate}`, a draft that this host does not speak"),
             "build it again with bindings for `wasi:http/handler@0.3.0`, or for 0.2",
@@ -112,7 +116,9 @@ pub(super) fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
     let missing: Vec<&String> = imports.iter().filter(|import| !is_provided(import)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let (interface, version) = first.split_once('@').unwrap_or((first, ""));
-    let nearest = provided().filter(|(known, _)| known == interface).map(|(known, version)| format!("`{known}@{version}`"));
+    let nearest = provided()
+        .filter(|(known, _)| known == interface)
+        .map(|(known, version)| format!("`{known}@{version}`"));
     let nearest: Vec<String> = nearest.collect();
     let hint = if !nearest.is_empty() && version.contains("-rc") {
         format!("this host has {}: build it again with released bindings", nearest.join(" and "))
@@ -139,7 +145,9 @@ fn is_provided(import: &str) -> bool {
     let Some((interface, wanted)) = import.split_once('@') else { return false };
     let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
     provided().any(|(known, version)| {
-        known == interface && (version == wanted || (!wanted.contains('-') && !version.contains('-') && series(version) == series(wanted)))
+        known == interface
+            && (version == wanted
+                || (!wanted.contains('-') && !version.contains('-') && series(version) == series(wanted)))
     })
 }
 

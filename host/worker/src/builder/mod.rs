@@ -109,10 +109,9 @@ fn compile(
         hint: None,
     })?;
     inspect::imports(name, &inspected.imports)?;
-    linker(engine, inspected.shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(|error| Rejection {
-        message: format!("`{name}` cannot be linked: {error:#}"),
-        hint: None,
-    })?;
+    linker(engine, inspected.shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(
+        |error| Rejection { message: format!("`{name}` cannot be linked: {error:#}"), hint: None },
+    )?;
     let needs = component.resources_required().map_or(
         Needs { memories: 1, initial_memory: 0, tables: 1, initial_table: 0 },
         |needs| Needs {

@@ -22,7 +22,10 @@ fn everything_listed_as_provided_is_in_the_linker() {
             let text = format!(r#"(component (import "{interface}@{version}" (instance)))"#);
             let bytes = wat::parse_str(&text).expect("valid text");
             let component = Component::from_binary(&engine, &bytes).expect("valid component");
-            linker.instantiate_pre(&component).map(drop).unwrap_or_else(|error| panic!("{interface}@{version}: {error:#}"));
+            linker
+                .instantiate_pre(&component)
+                .map(drop)
+                .unwrap_or_else(|error| panic!("{interface}@{version}: {error:#}"));
         }
     }
 }
@@ -38,7 +41,8 @@ fn files_that_are_no_components_are_told_apart() {
 
 #[test]
 fn a_component_without_a_handler_says_what_it_exports() {
-    let bytes = wat::parse_str(r#"(component (instance $i) (export "acme:thing/store@1.0.0" (instance $i)))"#);
+    let bytes =
+        wat::parse_str(r#"(component (instance $i) (export "acme:thing/store@1.0.0" (instance $i)))"#);
     assert_eq!(
         rejection(&bytes.expect("valid text")),
         "`app.wasm` has no HTTP handler: it exports `acme:thing/store@1.0.0`"
@@ -47,10 +51,21 @@ fn a_component_without_a_handler_says_what_it_exports() {
 
 #[test]
 fn versions_match_as_the_linker_matches_them() {
-    for import in ["wasi:http/types@0.2.0", "wasi:http/types@0.2.99", "wasi:http/types@0.3.0", "wasi:config/store@0.2.0-rc.1"] {
+    for import in [
+        "wasi:http/types@0.2.0",
+        "wasi:http/types@0.2.99",
+        "wasi:http/types@0.3.0",
+        "wasi:config/store@0.2.0-rc.1",
+    ] {
         assert!(is_provided(import), "{import}");
     }
-    for import in ["wasi:http/types@0.4.0", "wasi:http/types@0.3.0-rc-2026-03-15", "wasi:http/nothing@0.2.0", "acme:thing/store", ""] {
+    for import in [
+        "wasi:http/types@0.4.0",
+        "wasi:http/types@0.3.0-rc-2026-03-15",
+        "wasi:http/nothing@0.2.0",
+        "acme:thing/store",
+        "",
+    ] {
         assert!(!is_provided(import), "{import}");
     }
 }
@@ -64,6 +79,10 @@ fn a_missing_import_is_named_with_what_comes_nearest() {
         rejection.hint.as_deref(),
         Some("the nearest that this host has is `wasi:http/types@0.2.12` and `wasi:http/types@0.3.0`")
     );
-    assert!(missing("wasi:http/types@0.3.0-rc-2026-03-15").hint.is_some_and(|hint| hint.contains("released bindings")));
+    assert!(
+        missing("wasi:http/types@0.3.0-rc-2026-03-15")
+            .hint
+            .is_some_and(|hint| hint.contains("released bindings"))
+    );
     assert!(missing("acme:thing/store@1.0.0").hint.is_some_and(|hint| hint.contains("compose")));
 }
