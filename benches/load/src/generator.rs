@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::Result;
-use crate::clock;
 use crate::connection::{Connection, Found, State};
 use crate::histogram::Histogram;
 use crate::order::{Order, Outcome, Pace};
+use crate::{clock, procfs};
 
 /// How much of the time, or of the requests, goes before what is measured.
 const WARM_UP: f64 = 0.15;
@@ -87,7 +87,7 @@ impl<'a> Generator<'a> {
         let warm_up = length.mul_f64(WARM_UP);
         let warm_up_requests = scale(self.order.requests, WARM_UP);
         let mut start = Instant::now();
-        let mut cpu = Duration::ZERO;
+        let (mut cpu, mut waited) = (Duration::ZERO, Duration::ZERO);
         let (mut looks, mut empty) = (0_u64, 0_u64);
         let mut schedule = Schedule {
             due: start,
@@ -113,6 +113,7 @@ impl<'a> Generator<'a> {
             if !self.measuring && (now - start >= warm_up || self.answered >= warm_up_requests) {
                 self.forget();
                 (looks, empty) = (0, 0);
+                waited = procfs::waited_of_all(&self.order.watch)?;
                 cpu = clock::cpu_of_all(&self.order.watch)?;
                 start = Instant::now();
             } else if now - start >= length || self.answered >= self.order.requests {
@@ -127,12 +128,14 @@ impl<'a> Generator<'a> {
             }
         };
         let cpu = clock::cpu_of_all(&self.order.watch)?.saturating_sub(cpu);
+        let waited = procfs::waited_of_all(&self.order.watch)?.saturating_sub(waited);
         let micros = |share| self.latencies.quantile(share).as_secs_f64() * 1e6;
         Ok(Outcome {
             requests: self.answered,
             chunked: self.chunked,
             seconds: (end - start).as_secs_f64(),
             server_cpu_seconds: cpu.as_secs_f64(),
+            server_waited_seconds: waited.as_secs_f64(),
             p50_micros: micros(0.5),
             p99_micros: micros(0.99),
             p999_micros: micros(0.999),

@@ -53,6 +53,7 @@ impl Turn {
             p99_micros: outcome.p99_micros,
             p999_micros: outcome.p999_micros,
             client_busy: outcome.client_busy,
+            server_waited: outcome.server_waited_seconds / outcome.seconds,
             chunked: chunked / requests,
             worker_pss_mb: megabytes(server.worker_pss()?),
             supervisor_pss_mb: server.supervisor_pss()?.map(megabytes),

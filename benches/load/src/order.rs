@@ -58,6 +58,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// CPU time of the watched processes.
     pub(crate) server_cpu_seconds: f64,
+    /// How long they were ready to run and something else ran.
+    pub(crate) server_waited_seconds: f64,
     pub(crate) p50_micros: f64,
     pub(crate) p99_micros: f64,
     pub(crate) p999_micros: f64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use crate::Result;
 
@@ -41,6 +42,23 @@ pub(crate) fn pss(process: i32) -> Result<u64> {
     let kilobytes =
         line.and_then(|line| line.trim().strip_suffix("kB")).ok_or("no `Pss:` in smaps_rollup")?;
     Ok(kilobytes.trim().parse::<u64>()? * 1024)
+}
+
+/// How long the threads of a process have been ready to run without a CPU to run on.
+pub(crate) fn waited(process: i32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread that has just ended, or a kernel that does not count, waits for nothing.
+        let stat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanos +=
+            stat.split_ascii_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// The sum for several processes.
+pub(crate) fn waited_of_all(processes: &[i32]) -> Result<Duration> {
+    processes.iter().map(|process| waited(*process)).sum()
 }
 
 #[cfg(test)]

@@ -39,13 +39,11 @@ pub(crate) fn read<'a>(bytes: &'a [u8], body: Option<&[u8]>) -> Result<Read<'a>,
         return Err(Wrong::Status);
     }
     let Some((head, rest)) = split_head(bytes) else { return Ok(Read::Partial) };
-    let (found, surplus): (Cow<'_, [u8]>, _) = if let Some(length) = length(head)? {
-        let Some((found, surplus)) = rest.split_at_checked(length) else { return Ok(Read::Partial) };
-        (found.into(), surplus)
-    } else {
-        let Some((found, surplus)) = join_chunks(rest)? else { return Ok(Read::Partial) };
-        (found.into(), surplus)
+    let split = match length(head)? {
+        Some(length) => rest.split_at_checked(length).map(|(body, surplus)| (body.into(), surplus)),
+        None => join_chunks(rest)?,
     };
+    let Some((found, surplus)) = split else { return Ok(Read::Partial) };
     if !surplus.is_empty() {
         return Err(Wrong::Surplus);
     }
@@ -81,8 +79,11 @@ fn length(head: &[u8]) -> Result<Option<usize>, Wrong> {
     }
 }
 
-/// A body without its chunks, and what follows it; `None` if its end is not there. No extensions, no trailers.
-fn join_chunks(mut bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Wrong> {
+/// A body and what follows it; `None` if its end is not there.
+type Split<'a> = Option<(Cow<'a, [u8]>, &'a [u8])>;
+
+/// Puts chunks together. No extensions, no trailers.
+fn join_chunks(mut bytes: &[u8]) -> Result<Split<'_>, Wrong> {
     let mut body = Vec::new();
     loop {
         let Some(end) = bytes.windows(2).position(|window| window == b"\r\n") else { return Ok(None) };
@@ -93,7 +94,7 @@ fn join_chunks(mut bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Wrong> {
         body.extend_from_slice(chunk);
         bytes = &bytes[end + 2 + size + 2..];
         if size == 0 {
-            return Ok(Some((body, bytes)));
+            return Ok(Some((body.into(), bytes)));
         }
     }
 }

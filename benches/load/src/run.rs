@@ -187,8 +187,11 @@ impl Plan {
     #[expect(clippy::print_stderr, reason = "so that people see that something happens")]
     fn progress(&self, round: u32, name: &str, instances: u32, load: &Load, sample: &Sample) {
         eprintln!(
-            "{round}/{} {name:<10} x{instances} {:>7.0} requests/s {:>6.2} µs CPU   {load:?}",
-            self.rounds, sample.requests_per_second, sample.cpu_micros
+            "{round}/{} {name:<10} x{instances} {:>7.0} requests/s {:>6.2} µs CPU {:>3.0} % waiting   {load:?}",
+            self.rounds,
+            sample.requests_per_second,
+            sample.cpu_micros,
+            sample.server_waited * 100.0
         );
     }
 }

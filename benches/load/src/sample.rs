@@ -12,6 +12,9 @@ pub(crate) struct Sample {
     pub(crate) p99_micros: f64,
     pub(crate) p999_micros: f64,
     pub(crate) client_busy: f64,
+    /// How much of the time the server was ready to run and something else ran. On a core of its own that is other
+    /// programs, and what they take, requests/s and latencies lose.
+    pub(crate) server_waited: f64,
     /// The share of responses whose body came in chunks and not with its length.
     pub(crate) chunked: f64,
     pub(crate) worker_pss_mb: f64,
@@ -30,6 +33,7 @@ impl Sample {
             p99_micros: of(|sample| sample.p99_micros),
             p999_micros: of(|sample| sample.p999_micros),
             client_busy: of(|sample| sample.client_busy),
+            server_waited: of(|sample| sample.server_waited),
             chunked: of(|sample| sample.chunked),
             worker_pss_mb: of(|sample| sample.worker_pss_mb),
             supervisor_pss_mb: (!supervisors.is_empty()).then(|| median(supervisors)),

@@ -11,6 +11,9 @@ const PSS: f64 = 8.0;
 /// The longest time from exec to the first response, in milliseconds.
 const COLD_START: f64 = 15.0;
 
+/// The share of a core that other programs may take before it is mentioned.
+const NOISE: f64 = 0.05;
+
 /// A table as cells.
 struct Table {
     title: String,
@@ -39,6 +42,17 @@ pub(crate) fn text(report: &Report, judge: bool) -> String {
             }
             text.push('\n');
         }
+    }
+    let waited =
+        report.keep_alive.iter().filter(|row| row.instances == 1).map(|row| row.median.server_waited);
+    let waited = waited.fold(0.0, f64::max);
+    if waited > NOISE {
+        let _ = writeln!(
+            text,
+            "\nOther programs took up to {:.0} % of the server's core: CPU per request and its ratios hold, requests/s and \
+             latencies do not.",
+            waited * 100.0
+        );
     }
     if judge {
         text.push_str("\nPromised\n");
