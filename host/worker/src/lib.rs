@@ -6,6 +6,7 @@
 pub mod builder;
 pub mod worker;
 
+mod accept;
 mod app;
 mod artifact;
 mod body;
@@ -19,6 +20,7 @@ mod grants;
 mod guest;
 mod instance;
 mod link;
+mod orders;
 mod outbound;
 mod output;
 mod pagemap;
@@ -26,6 +28,7 @@ mod parent;
 mod reports;
 mod respond;
 mod response;
+mod server;
 mod state;
 mod stream;
 mod trim;

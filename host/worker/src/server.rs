@@ -1,0 +1,215 @@
+//! A worker's life between the order to start and the last request: become ready, serve, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use wasmcluster_core::message::{FromWorker, ReportKind, Shape, Start, fd};
+use wasmcluster_core::rejection::Rejection;
+use wasmtime::Engine;
+
+use crate::accept::{Acceptor, accept};
+use crate::app::App;
+use crate::artifact;
+use crate::connection::Protocols;
+use crate::connections::Connections;
+use crate::engine;
+use crate::epoch::Ticker;
+use crate::grants::Grants;
+use crate::instance::Instances;
+use crate::link::linker;
+use crate::orders::Orders;
+use crate::outbound::Outbound;
+use crate::output::LogPipe;
+use crate::parent::inherited;
+use crate::reports::Reports;
+use crate::trim;
+
+/// How long a draining worker still takes what comes, before it closes what is idle. Clients that ask within learn from
+/// the response that the connection ends; only those that ask at the very moment of the close are lost.
+const LAME_DUCK: Duration = Duration::from_millis(300);
+
+/// A worker that is ready.
+pub(crate) struct Server {
+    app: Arc<App>,
+    connections: Arc<Connections>,
+    protocols: Arc<Protocols>,
+    listener: TcpListener,
+    max_connections: usize,
+    ready: FromWorker,
+}
+
+impl Server {
+    /// Makes everything that a request will need, and one instance to see that it can be made.
+    ///
+    /// # Errors
+    /// Fails when no worker of this generation could do better.
+    pub(crate) async fn prepare(
+        start: Start,
+        reports: Reports,
+        logs: &[LogPipe; 2],
+    ) -> Result<Self, Rejection> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| Rejection {
+            message: format!("{what}: {error}"),
+            hint: None,
+        };
+        let permits = usize::try_from(start.serving.max_concurrent_requests).unwrap_or(usize::MAX).max(1);
+        let (engine, reset) = engine::runtime(
+            start.shape,
+            &start.guest,
+            start.serving.max_concurrent_requests.max(1),
+            &start.needs,
+        )
+        .map_err(|error| failed("cannot make an engine", &format!("{error:#}")))?;
+        let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
+            .map_err(|error| failed("cannot load the artifact", &format!("{error:#}")))?;
+        let linked = linker(&engine, start.shape)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(|error| failed("cannot link the component", &format!("{error:#}")))?;
+
+        let reuse = (start.guest.max_instance_reuse_count, start.guest.idle_instance_timeout);
+        let outbound = Outbound::new(start.guest.outbound.clone(), reports.clone());
+        let grants = Grants::open(start.guest, context(&start.slot, &start.generation), outbound, logs)
+            .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
+        let max_served = reuse.0.unwrap_or(default_reuse(start.shape)).max(1);
+        let instances =
+            Instances::new(engine.clone(), linked, start.shape, Arc::new(grants), (max_served, reuse.1))
+                .map_err(|error| failed("cannot find the handler in the component", &format!("{error:#}")))?;
+
+        let (listener, authority) = listener().map_err(|error| failed("cannot listen", &error))?;
+        let permits = (Arc::new(Semaphore::new(permits)), permits);
+        let ticker = ticker(engine, &permits).map_err(|error| failed("cannot start a thread", &error))?;
+        let connections = Arc::new(Connections::new(&start.serving));
+        let protocols = Arc::new(Protocols::new(&start.serving));
+        let max_connections = usize::try_from(start.serving.max_connections).unwrap_or(usize::MAX).max(1);
+        let app = Arc::new(App::new(instances, start.serving, reports, ticker, permits.0, authority));
+        Self::prove(&app).await?;
+        Ok(Self {
+            app,
+            connections,
+            protocols,
+            listener,
+            max_connections,
+            ready: FromWorker::Ready { reset },
+        })
+    }
+
+    /// Starts one instance, so that a component that cannot is found out before anybody asks it.
+    async fn prove(app: &App) -> Result<(), Rejection> {
+        app.ticker.touch();
+        app.instances.take().await.map(drop).map_err(|error| {
+            let cause = error.root_cause().to_string();
+            Rejection::new(
+                format!("the component traps while starting: {}", cause.lines().next().unwrap_or_default()),
+                "what it prints while starting stands above",
+            )
+        })
+    }
+
+    /// Serves until told to drain; says how many requests were cut.
+    pub(crate) async fn run(self, orders: &Orders, logs: &[LogPipe; 2]) -> u64 {
+        let Self { app, connections, protocols, listener, max_connections, ready } = self;
+        tokio::spawn(count_losses(Arc::clone(&app), logs.clone()));
+        tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.watch().await }
+        });
+        tokio::spawn({
+            let app = Arc::clone(&app);
+            async move { app.instances.expire().await }
+        });
+        let stop = Arc::new(Notify::new());
+        let accepting = tokio::spawn(accept(
+            Acceptor {
+                app: Arc::clone(&app),
+                connections: Arc::clone(&connections),
+                protocols,
+                listener,
+                max_connections,
+            },
+            Arc::clone(&stop),
+        ));
+        // Accept has been polled once the task has had its turn.
+        tokio::task::yield_now().await;
+        trim::code();
+        app.reports.send(ready).await;
+
+        let within = orders.drain().await;
+        let deadline = Instant::now() + within;
+        app.start_draining();
+        connections.close_http2();
+        // A short deadline leaves most of itself to what is under way.
+        let lame_duck = LAME_DUCK.min(within / 4);
+        tokio::time::sleep(lame_duck).await;
+        stop.notify_one();
+        let _ = accepting.await;
+        connections.close();
+        let drained = async {
+            tokio::select! {
+                () = connections.fewer_than(1) => {}
+                () = tokio::time::sleep(lame_duck) => connections.cut_silent(),
+            }
+            connections.fewer_than(1).await;
+            app.idle().await;
+        };
+        let cut = match tokio::time::timeout_at(deadline, drained).await {
+            Ok(()) => 0,
+            Err(_) => app.unfinished() as u64,
+        };
+        app.instances.clear();
+        cut
+    }
+}
+
+fn ticker(engine: Engine, (permits, total): &(Arc<Semaphore>, usize)) -> std::io::Result<Ticker> {
+    Ticker::start(engine, Arc::clone(permits), *total)
+}
+
+/// What every guest may know about where it runs.
+fn context(slot: &impl ToString, generation: &impl ToString) -> Vec<(String, String)> {
+    vec![
+        ("WASMCLUSTER_SLOT".into(), slot.to_string()),
+        ("WASMCLUSTER_GENERATION".into(), generation.to_string()),
+        ("WASMCLUSTER_PID".into(), std::process::id().to_string()),
+    ]
+}
+
+/// The slot's listener, and the authority under which it can be reached.
+fn listener() -> std::io::Result<(TcpListener, Authority)> {
+    let listener = std::net::TcpListener::from(inherited(fd::LISTENER));
+    // Accepted sockets inherit it: one system call for all of them.
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
+    let authority = Authority::try_from(listener.local_addr()?.to_string()).map_err(std::io::Error::other)?;
+    Ok((TcpListener::from_std(listener)?, authority))
+}
+
+/// Says once a second how much could not be said.
+async fn count_losses(app: Arc<App>, logs: [LogPipe; 2]) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let lines: u64 = logs.iter().map(LogPipe::take_dropped).sum();
+        if lines > 0 {
+            app.reports.say(
+                ReportKind::OutputDropped,
+                format!("threw away {lines} lines of guest output: they came faster than the log takes them"),
+                None,
+            );
+        }
+        let reports = app.reports.take_dropped();
+        if reports > 0 {
+            app.reports.say(ReportKind::Worker, format!("left out {reports} reports like those above"), None);
+        }
+    }
+}
+
+/// How many requests an instance serves when nobody said: 0.2 components are written for one, 0.3 are told to expect
+/// more.
+const fn default_reuse(shape: Shape) -> u32 {
+    match shape {
+        Shape::P2 => 1,
+        Shape::P3 => 128,
+    }
+}
