@@ -6,5 +6,6 @@
 #![expect(clippy::print_stderr, reason = "what explains a failure or a skipped test is for a person to read")]
 
 mod crash;
+mod rejected;
 mod serve;
 mod support;

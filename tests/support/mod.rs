@@ -20,7 +20,7 @@ pub(crate) use self::client::{Answer, Body, Connection, block_on, fresh_get};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, children, descendants, listens, open_files, proportional_memory,
-    resident_memory, signal,
+    resident_memory, running_in, signal,
 };
 pub(crate) use self::program::{Finished, Program, expect_gone, pair, program};
 pub(crate) use self::raw::{RawClient, Response};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,6 +29,14 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
+}
+
+/// The processes whose working directory is within `place`. Those that the program starts stay where it was started.
+pub(crate) fn running_in(place: &Path) -> Vec<u32> {
+    let parents = parents();
+    let within =
+        |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(place));
+    parents.into_keys().filter(within).collect()
 }
 
 /// Sends a signal; nobody there is no failure.

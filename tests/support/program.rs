@@ -1,15 +1,21 @@
 //! The program, from its arguments to its exit.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 
-use super::{Output, PATIENCE, descendants, eventually, shared_cache, signal};
+use super::{Output, PATIENCE, descendants, eventually, running_in, shared_cache, signal};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_wasmcluster");
 
 /// One run of `wasmcluster` to be: a command line, and a place of its own to run in.
 ///
@@ -22,7 +28,7 @@ pub(crate) struct Program {
 
 /// `wasmcluster` with these arguments.
 pub(crate) fn program<I: IntoIterator<Item = impl AsRef<OsStr>>>(args: I) -> Program {
-    Program::new(Command::new(env!("CARGO_BIN_EXE_wasmcluster"))).args(args)
+    Program::new(Command::new(BINARY)).args(args)
 }
 
 impl Program {
@@ -31,8 +37,30 @@ impl Program {
         Self::new(command)
     }
 
-    fn new(mut command: Command) -> Self {
-        let place = tempfile::tempdir().unwrap();
+    /// `wasmcluster` as the user of this number, or as ourselves where we have no right to be somebody else.
+    pub(crate) fn as_user(user: u32) -> io::Result<Self> {
+        if !geteuid().is_root() {
+            return Ok(Self::new(Command::new(BINARY)));
+        }
+        // The binary, in a place that the user can reach.
+        let place = tempfile::tempdir()?;
+        fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
+        let binary = place.path().join("wasmcluster");
+        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop))?;
+        let mut command = Command::new(&binary);
+        command.uid(user).gid(user);
+        let program = Self::within(command, place);
+        for directory in [program.home(), program.work()] {
+            chown(directory, Some(user), Some(user))?;
+        }
+        Ok(program)
+    }
+
+    fn new(command: Command) -> Self {
+        Self::within(command, tempfile::tempdir().unwrap())
+    }
+
+    fn within(mut command: Command, place: TempDir) -> Self {
         let (home, work) = (place.path().join("home"), place.path().join("work"));
         fs::create_dir(&home).unwrap();
         fs::create_dir(&work).unwrap();
@@ -222,10 +250,11 @@ impl Finished {
     }
 
     /// Fails unless it said what was wrong in one line, what to do about it in another, and nothing else, with this
-    /// exit code. Returns the two lines without `error: ` and `hint: `.
+    /// exit code, and left nothing. Returns the two lines without `error: ` and `hint: `.
     #[track_caller]
     pub(crate) fn expect_refusal(&self, code: i32) -> (&str, &str) {
         self.expect_code(code);
+        self.expect_nothing_left();
         assert_eq!(self.stdout, "", "on stdout{}", self.explain());
         let mut lines = self.stderr.lines();
         let mut line = |kind| lines.next().and_then(|line| line.strip_prefix(kind));
@@ -235,6 +264,17 @@ impl Finished {
         };
         assert_eq!(lines.next(), None, "more than an error and a hint{}", self.explain());
         (error, hint)
+    }
+
+    /// Fails if a process of it still runs, or if there is something in its home directory.
+    #[track_caller]
+    pub(crate) fn expect_nothing_left(&self) {
+        let left = running_in(self.place.path());
+        assert!(left.is_empty(), "processes {left:?} are left{}", self.explain());
+        let home = fs::read_dir(self.place.path().join("home")).unwrap();
+        let files: Vec<_> =
+            home.flatten().map(|entry| entry.file_name()).filter(|name| name != ".cache").collect();
+        assert!(files.is_empty(), "{files:?} are left{}", self.explain());
     }
 
     /// Fails unless the command line was refused, with `text` in the first line.
