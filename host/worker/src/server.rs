@@ -9,7 +9,6 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use wasmcluster_core::message::{FromWorker, ReportKind, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
-use wasmtime::Engine;
 
 use crate::accept::{Acceptor, accept};
 use crate::app::App;
@@ -32,6 +31,36 @@ use crate::trim;
 /// the response that the connection ends; only those that ask at the very moment of the close are lost.
 const LAME_DUCK: Duration = Duration::from_millis(300);
 
+/// Why a worker did not become ready.
+pub(crate) enum NotReady {
+    /// The component, or what it was given, is to blame: another worker would end the same way.
+    Refused(Rejection),
+    /// The machine is: trying again may help.
+    Failed(String),
+}
+
+impl NotReady {
+    fn component(what: &str, error: &wasmtime::Error) -> Self {
+        Self::Refused(Rejection { message: format!("{what}: {error:#}"), hint: None })
+    }
+
+    fn machine(what: &str, error: &wasmtime::Error) -> Self {
+        Self::Failed(format!("{what}: {error:#}"))
+    }
+}
+
+impl From<Rejection> for NotReady {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+impl From<std::io::Error> for NotReady {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// A worker that is ready.
 pub(crate) struct Server {
     app: Arc<App>,
@@ -46,46 +75,38 @@ impl Server {
     /// Makes everything that a request will need, and one instance to see that it can be made.
     ///
     /// # Errors
-    /// Fails when no worker of this generation could do better.
+    /// Fails for good when no worker of this generation could do better, and for now when the machine is to blame.
     pub(crate) async fn prepare(
         start: Start,
         reports: Reports,
         logs: &[LogPipe; 2],
-    ) -> Result<Self, Rejection> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| Rejection {
-            message: format!("{what}: {error}"),
-            hint: None,
-        };
-        let permits = usize::try_from(start.serving.max_concurrent_requests).unwrap_or(usize::MAX).max(1);
-        let (engine, reset) = engine::runtime(
-            start.shape,
-            &start.guest,
-            start.serving.max_concurrent_requests.max(1),
-            &start.needs,
-        )
-        .map_err(|error| failed("cannot make an engine", &format!("{error:#}")))?;
+    ) -> Result<Self, NotReady> {
+        let Start { slot, generation, shape, needs, guest, serving, .. } = start;
+        let permits = serving.max_concurrent_requests.max(1);
+        let (engine, reset) = engine::runtime(shape, &guest, permits, &needs)
+            .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
-            .map_err(|error| failed("cannot load the artifact", &format!("{error:#}")))?;
-        let linked = linker(&engine, start.shape)
+            .map_err(|error| NotReady::component("cannot load the artifact", &error))?;
+        let linked = linker(&engine, shape)
             .and_then(|linker| linker.instantiate_pre(&component))
-            .map_err(|error| failed("cannot link the component", &format!("{error:#}")))?;
+            .map_err(|error| NotReady::component("cannot link the component", &error))?;
 
-        let reuse = (start.guest.max_instance_reuse_count, start.guest.idle_instance_timeout);
-        let outbound = Outbound::new(start.guest.outbound.clone(), reports.clone());
-        let grants = Grants::open(start.guest, context(&start.slot, &start.generation), outbound, logs)
+        let max_served = guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1);
+        let reuse = (max_served, guest.idle_instance_timeout);
+        let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
+        let grants = Grants::open(guest, context(&slot, &generation), outbound, logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
-        let max_served = reuse.0.unwrap_or(default_reuse(start.shape)).max(1);
-        let instances =
-            Instances::new(engine.clone(), linked, start.shape, Arc::new(grants), (max_served, reuse.1))
-                .map_err(|error| failed("cannot find the handler in the component", &format!("{error:#}")))?;
+        let instances = Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse)
+            .map_err(|error| NotReady::component("cannot find the handler in the component", &error))?;
 
-        let (listener, authority) = listener().map_err(|error| failed("cannot listen", &error))?;
-        let permits = (Arc::new(Semaphore::new(permits)), permits);
-        let ticker = ticker(engine, &permits).map_err(|error| failed("cannot start a thread", &error))?;
-        let connections = Arc::new(Connections::new(&start.serving));
-        let protocols = Arc::new(Protocols::new(&start.serving));
-        let max_connections = usize::try_from(start.serving.max_connections).unwrap_or(usize::MAX).max(1);
-        let app = Arc::new(App::new(instances, start.serving, reports, ticker, permits.0, authority));
+        let (listener, authority) = listener()?;
+        let permits = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(permits));
+        let ticker = Ticker::start(engine, Arc::clone(&free), permits)?;
+        let connections = Arc::new(Connections::new(&serving));
+        let protocols = Arc::new(Protocols::new(&serving));
+        let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
+        let app = Arc::new(App::new(instances, serving, reports, ticker, free, authority));
         Self::prove(&app).await?;
         Ok(Self {
             app,
@@ -162,10 +183,6 @@ impl Server {
         app.instances.clear();
         cut
     }
-}
-
-fn ticker(engine: Engine, (permits, total): &(Arc<Semaphore>, usize)) -> std::io::Result<Ticker> {
-    Ticker::start(engine, Arc::clone(permits), *total)
 }
 
 /// What every guest may know about where it runs.

@@ -12,7 +12,7 @@ use crate::orders::{Orders, ToSupervisor, talk};
 use crate::output::LogPipe;
 use crate::parent::Parent;
 use crate::reports::Reports;
-use crate::server::Server;
+use crate::server::{NotReady, Server};
 
 /// How long the worker waits, at its end, for the log to be taken.
 const FLUSH: Duration = Duration::from_millis(200);
@@ -73,20 +73,23 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
         tokio::spawn(pipe.clone().forward(fd));
     }
     let served = async {
-        let last_word = match Server::prepare(start, reports.clone(), &logs).await {
-            Ok(server) => FromWorker::Drained { cut: server.run(&orders, &logs).await },
-            Err(rejection) => FromWorker::Refused(rejection),
+        let (last_word, ended) = match Server::prepare(start, reports.clone(), &logs).await {
+            Ok(server) => (FromWorker::Drained { cut: server.run(&orders, &logs).await }, Ok(())),
+            Err(NotReady::Refused(rejection)) => (FromWorker::Refused(rejection), Ok(())),
+            // No word: to the supervisor this is a worker that died young, which it tries again later.
+            Err(NotReady::Failed(reason)) => return Err(std::io::Error::other(reason)),
         };
         for pipe in &logs {
+            // Nobody may be reading.
             let _ = tokio::time::timeout(FLUSH, pipe.flushed()).await;
         }
         reports.send(last_word).await;
         reports.flushed().await;
+        ended
     };
     tokio::select! {
         // The supervisor is gone, and with it whoever could ask for anything.
-        _ = talk => {}
-        () = served => {}
+        _ = talk => Ok(()),
+        ended = served => ended,
     }
-    Ok(())
 }
