@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 mod cli;
 
-/// A fresh instance is about ninety allocations, made and freed within microseconds on one thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match std::env::args_os().nth(1).as_deref().and_then(|role| role.to_str()) {
         Some(wasmcluster_supervisor::WORKER_ROLE) => wasmcluster_worker::worker::main(),

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic with its line is the report")]
 #![expect(clippy::print_stderr, reason = "what explains a failure or a skipped test is for a person to read")]
 
+mod cache;
 mod crash;
 mod rejected;
 mod serve;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::client::{Answer, Body, Connection, block_on, fresh_get};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, children, descendants, listens, open_files, proportional_memory,
+    abstract_sockets, alive, children, computed, descendants, listens, open_files, proportional_memory,
     resident_memory, running_in, signal,
 };
 pub(crate) use self::program::{Finished, Program, expect_gone, pair, program};

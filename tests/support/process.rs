@@ -62,6 +62,15 @@ pub(crate) fn resident_memory(pid: u32) -> u64 {
     memory(pid, "status", "VmRSS:")
 }
 
+/// How long a process has computed, in ticks of 10 ms.
+#[track_caller]
+pub(crate) fn computed(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let [user, system] = [11, 12].map(|field| fields[field].parse::<u64>().unwrap());
+    user + system
+}
+
 /// Names of abstract unix sockets that begin with `prefix`.
 pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
     let sockets = fs::read_to_string("/proc/net/unix").unwrap();

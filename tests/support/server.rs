@@ -152,6 +152,14 @@ impl Server {
         }
     }
 
+    /// Runs `check` on one worker with the zoo of 0.2, and on one with that of 0.3, each started with `args`.
+    #[track_caller]
+    pub(crate) fn of_both_zoos(args: &[&str], check: impl Fn(&Self)) {
+        for zoo in ["zoo-p2", "zoo-p3"] {
+            check(&Self::of(zoo).instances(1).args(args).start());
+        }
+    }
+
     /// The supervisor.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
@@ -165,6 +173,14 @@ impl Server {
     /// The pids of its workers, in no order that means anything.
     pub(crate) fn workers(&self) -> Vec<u32> {
         children(self.pid())
+    }
+
+    /// The pid of its worker, where there is one.
+    #[track_caller]
+    pub(crate) fn worker(&self) -> u32 {
+        let workers = self.workers();
+        assert_eq!(workers.len(), 1, "workers{}", self.explain());
+        workers[0]
     }
 
     /// Everything on stdout so far.
