@@ -194,6 +194,14 @@ fn it_ends_with_code_7_when_every_slot_is_given_up() {
 }
 
 #[test]
+fn a_worker_that_is_not_ready_in_time_is_killed() {
+    let args = ["--listen-timeout", "1ms", "--max-restarts", "1"];
+    let finished = Server::of("hello-p2").instances(1).args(args).program().run();
+    finished.expect_code(7).expect_stderr(": not ready after 1ms\n").expect_stderr(": killed; restarting\n");
+    finished.expect_nothing_left();
+}
+
+#[test]
 fn ends_after_the_min_uptime_do_not_count() {
     let server =
         Server::of("hello-p2").instances(1).args(["--max-restarts", "0", "--min-uptime", "0s"]).start();

@@ -7,6 +7,7 @@
 
 mod cache;
 mod crash;
+mod flags;
 mod rejected;
 mod serve;
 mod support;
