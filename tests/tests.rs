@@ -12,3 +12,4 @@ mod http;
 mod rejected;
 mod serve;
 mod support;
+mod tidy;
