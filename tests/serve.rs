@@ -1,6 +1,7 @@
 //! `wasmcluster serve`: what a person sees who starts it, asks it and stops it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::Value;
 
 use crate::support::{
-    Connection, Program, RawClient, Server, Starting, block_on, eventually, listens, program,
+    Connection, Program, RawClient, Server, Starting, block_on, children, component, descendants, eventually,
+    expect_gone, listens, program, signal,
 };
 
 const STOPPING: &str = "stopping: requests in flight are finished first";
@@ -308,11 +310,11 @@ fn quit_finishes_what_is_in_flight() {
 }
 
 #[track_caller]
-fn stops_gracefully_by(signal: Signal) {
+fn stops_gracefully_by(which: Signal) {
     let server = Server::of("zoo-p2").start();
     // By now it is being answered: the head is out, and the body takes another second.
     let mut clients: Vec<_> = (0..4).map(|_| streaming(&server, "/stream?chunks=6&ms=100&size=4")).collect();
-    server.signal(signal);
+    server.signal(which);
     server.wait_for_stderr(STOPPING);
     for client in &mut clients {
         let mut body = Vec::new();
@@ -332,9 +334,81 @@ fn stops_gracefully_by(signal: Signal) {
 fn a_signal_before_it_serves_is_heard() {
     // The memory of a fresh cache: this one is compiling when it is told to stop, or has just begun to serve.
     let running = Server::of("zoo-p3").own_cache().program().start();
-    eventually("a child", || (!crate::support::children(running.pid()).is_empty()).then_some(()));
-    crate::support::signal(running.pid(), Signal::SIGTERM);
+    eventually("a child", || (!children(running.pid()).is_empty()).then_some(()));
+    signal(running.pid(), Signal::SIGTERM);
     running.wait().expect_code(0);
+}
+
+#[test]
+fn signals_in_one_breath_are_one_wish() {
+    let server = Server::of("zoo-p2").start();
+    let mut client = streaming(&server, "/stream?chunks=5&ms=100&size=1");
+    // As `timeout` and some init systems do: the process, and then its group.
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGINT);
+    let mut body = Vec::new();
+    while let Some(chunk) = client.try_chunk().unwrap() {
+        body.extend(chunk);
+    }
+    assert_eq!(body, b"abcde");
+    server.wait().expect_code(0);
+}
+
+#[test]
+fn a_service_manager_that_signals_every_process_cuts_nothing() {
+    let server = Server::of("zoo-p2").start();
+    let mut clients: Vec<_> = (0..4).map(|_| streaming(&server, "/stream?chunks=5&ms=100&size=1")).collect();
+    // As systemd does, unless told otherwise.
+    for pid in [vec![server.pid()], server.workers()].concat() {
+        signal(pid, Signal::SIGTERM);
+    }
+    for client in &mut clients {
+        let mut body = Vec::new();
+        while let Some(chunk) =
+            client.try_chunk().unwrap_or_else(|error| panic!("{error}{}", server.explain()))
+        {
+            body.extend(chunk);
+        }
+        assert_eq!(body, b"abcde");
+    }
+    server.wait().expect_code(0);
+}
+
+#[test]
+fn it_serves_on_when_nobody_reads_its_log() {
+    let mut shell = Command::new("sh");
+    // The shell waits for both; the reader is gone after the first line.
+    shell.args(["-c", "\"$0\" \"$@\" 2>&1 >/dev/null | head -n 1 >&2"]);
+    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = program.arg(component("zoo-p2")).args(["--addr", "127.0.0.1:0", "--instances", "1"]);
+    let server = Starting::of(program.arg("--min-uptime=0s")).start();
+    for _ in 0..3 {
+        server.get("/log?lines=2000&stream=stderr").expect_status(200);
+    }
+    let ours = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "wasmcluster/0\n")
+    };
+    let worker = descendants(server.pid()).into_iter().find(ours).unwrap();
+    signal(worker, Signal::SIGKILL);
+    server.get("/").expect_status(200);
+}
+
+#[test]
+fn workers_inherit_no_file_and_no_variable() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 9</proc/version && exec \"$0\" \"$@\""]);
+    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = program.args(["--addr", "127.0.0.1:0", "--instances", "2"]).env("SECRET", "hunter2");
+    let server = Starting::of(program).start();
+    for pid in server.workers() {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let files: Vec<_> = files.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+        assert!(!files.iter().any(|file| file.ends_with("proc/version")), "{files:?}");
+        assert_eq!(fs::read_to_string(format!("/proc/{pid}/environ")).unwrap(), "");
+        // Whoever lists processes learns nothing from the arguments.
+        assert_eq!(fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap(), "wasmcluster\0__worker\0");
+    }
 }
 
 #[test]
@@ -349,7 +423,7 @@ fn a_second_signal_stops_at_once() {
     assert!(!workers.is_empty(), "it waits for the request{}", server.explain());
     server.signal(Signal::SIGTERM);
     server.wait_within(Duration::from_secs(10)).expect_code(0).expect_stderr("stopping at once");
-    crate::support::expect_gone(&workers);
+    expect_gone(&workers);
 }
 
 #[test]
