@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Connections of the client
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: u32,
+    /// Let the client sleep until something comes, as most clients do: the server then pays for waking it
+    #[arg(long)]
+    pub(crate) sleeping_client: bool,
     /// Measure only rows whose name contains this, such as `0.2 fresh`
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,

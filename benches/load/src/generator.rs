@@ -22,6 +22,8 @@ const WARM_UP: f64 = 0.15;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many errors are enough to know.
 const MAX_ERRORS: u64 = 1_000;
+/// How long a client that sleeps does so at most, in milliseconds: it has a clock to look at.
+const GLANCE: u8 = 10;
 /// Room for the first read on a connection. Most responses fit.
 const FIRST_READ: usize = 4 << 10;
 
@@ -100,8 +102,11 @@ impl<'a> Generator<'a> {
             }
         }
         let mut events = vec![EpollEvent::empty(); 256];
+        // At a constant rate, what is due does not wait for an answer.
+        let sleeps = self.order.sleep && self.order.pace != Pace::Open;
+        let patience = if sleeps { EpollTimeout::from(GLANCE) } else { EpollTimeout::ZERO };
         let end = loop {
-            let found = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;
+            let found = self.epoll.wait(&mut events, patience)?;
             let now = Instant::now();
             (looks, empty) = (looks + 1, empty + u64::from(found == 0));
             for event in &events[..found] {

@@ -16,6 +16,8 @@ pub(crate) struct Turn {
     pub(crate) instances: u32,
     pub(crate) connections: u32,
     pub(crate) load: Load,
+    /// Whether the client sleeps until something comes.
+    pub(crate) sleep: bool,
     /// CPUs of server and client, if they are held to one each.
     pub(crate) cpus: Option<(usize, usize)>,
 }
@@ -85,6 +87,7 @@ impl Turn {
         for process in server.processes() {
             flag("watch", process.to_string());
         }
+        command.extend(self.sleep.then(|| "--sleep".into()));
         command.extend(more.iter().map(Into::into));
         let mut command = launch::command(&command, self.cpus.map(|(_, client)| client))?;
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output()?;

@@ -40,6 +40,9 @@ pub(crate) struct Order {
     /// The body that every response must have.
     #[arg(long)]
     pub(crate) body: Option<String>,
+    /// Sleep until something comes.
+    #[arg(long)]
+    pub(crate) sleep: bool,
     /// Count answers by the `slot` that their body names.
     #[arg(long)]
     pub(crate) slots: bool,

@@ -29,6 +29,7 @@ struct Plan {
     connections: u32,
     cold_starts: u32,
     fresh_requests: u64,
+    sleep: bool,
     cpus: Option<(usize, usize)>,
     variants: Vec<Wasmcluster>,
     demo: Wasmcluster,
@@ -68,6 +69,7 @@ impl Plan {
             connections: args.connections,
             cold_starts: if args.quick { 3 } else { 20 },
             fresh_requests: if args.quick { 2_000 } else { 20_000 },
+            sleep: args.sleeping_client,
             cpus: launch::two_cpus()?,
             variants,
             demo: Wasmcluster::demo(&program, &cache),
@@ -113,7 +115,7 @@ impl Plan {
             for (variant, samples) in self.variants.iter().zip(&mut ours) {
                 let take = |peer: &dyn Peer| -> Result<Sample> {
                     let load = load(peer.name());
-                    let sample = Turn { instances, connections, load, cpus }.take(peer)?;
+                    let sample = Turn { instances, connections, load, sleep: self.sleep, cpus }.take(peer)?;
                     self.progress(round, peer.name(), instances, &load, &sample);
                     Ok(sample)
                 };
@@ -168,7 +170,13 @@ impl Plan {
     fn spread(&self) -> Result<Spread> {
         let (instances, requests, _) = SPREAD;
         let server = Server::start(&self.demo, instances, None)?;
-        let turn = Turn { instances, connections: FRESH_AT_ONCE, load: Load::Fresh { requests }, cpus: None };
+        let turn = Turn {
+            instances,
+            connections: FRESH_AT_ONCE,
+            load: Load::Fresh { requests },
+            sleep: false,
+            cpus: None,
+        };
         let outcome = turn.load(&server, &["--path", "/json", "--slots"])?;
         if !outcome.errors.is_empty() {
             return Err(
