@@ -86,6 +86,16 @@ fn an_absolute_form_wins_over_the_host_header() {
 }
 
 #[test]
+fn the_scheme_is_that_of_the_connection_whatever_the_client_says() {
+    Server::of_both_zoos(&[], |server| {
+        for scheme in ["https", "ftp"] {
+            let answer = ask(server, format!("GET {scheme}://a/inspect HTTP/1.1\r\nhost: a\r\n\r\n"));
+            assert_eq!(seen(answer.text(), "scheme"), "http");
+        }
+    });
+}
+
+#[test]
 fn http10_without_a_host_is_served_under_the_own_address() {
     Server::of_both_zoos(&[], |server| {
         let answer = ask(server, "GET /inspect HTTP/1.0\r\n\r\n").expect_status(200);

@@ -8,6 +8,7 @@
 mod cache;
 mod crash;
 mod flags;
+mod hostile;
 mod http;
 mod rejected;
 mod serve;
