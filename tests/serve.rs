@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -106,6 +107,46 @@ fn auto_is_one_worker_on_one_cpu() {
     let server = Server::of("hello-p2").instances("auto").start();
     sched_setaffinity(Pid::from_raw(0), &allowed).unwrap();
     assert_eq!(server.workers().len(), 1, "{}", server.explain());
+}
+
+#[test]
+fn auto_is_one_worker_for_half_a_cpu() {
+    let Some(group) = HalfACpu::new() else {
+        eprintln!("skipped: no control group with a CPU quota can be made here");
+        return;
+    };
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""]).arg(&group.0);
+    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let server = Starting::of(program.args(["--addr", "127.0.0.1:0", "--instances", "auto"])).start();
+    assert_eq!(server.workers().len(), 1, "{}", server.explain());
+    server.stop();
+}
+
+/// A control group, gone when dropped.
+struct HalfACpu(PathBuf);
+
+impl HalfACpu {
+    /// None where we may not, or where that is organised in a way of its own.
+    fn new() -> Option<Self> {
+        let name = format!("wasmcluster-tests-{}", std::process::id());
+        let first = Self(Path::new("/sys/fs/cgroup/cpu").join(&name));
+        if fs::create_dir(&first.0).is_ok() {
+            fs::write(first.0.join("cpu.cfs_quota_us"), "50000").ok()?;
+            fs::write(first.0.join("cpu.cfs_period_us"), "100000").ok()?;
+            return Some(first);
+        }
+        let second = Self(Path::new("/sys/fs/cgroup").join(&name));
+        fs::create_dir(&second.0).ok()?;
+        fs::write(second.0.join("cpu.max"), "50000 100000").ok()?;
+        Some(second)
+    }
+}
+
+impl Drop for HalfACpu {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 #[test]

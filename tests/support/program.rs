@@ -256,7 +256,9 @@ impl Finished {
         self.expect_code(code);
         self.expect_nothing_left();
         assert_eq!(self.stdout, "", "on stdout{}", self.explain());
-        let mut lines = self.stderr.lines();
+        // A slow machine says what it is doing meanwhile.
+        let is_progress = |line: &&str| line.starts_with("compiling `") || line.starts_with("waiting for ");
+        let mut lines = self.stderr.lines().filter(|line| !is_progress(line));
         let mut line = |kind| lines.next().and_then(|line| line.strip_prefix(kind));
         let (error, hint) = (line("error: "), line("hint: "));
         let (Some(error), Some(hint)) = (error, hint) else {
