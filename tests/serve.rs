@@ -1,7 +1,8 @@
 //! `wasmcluster serve`: what a person sees who starts it, asks it and stops it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,16 +131,19 @@ impl HalfACpu {
     /// None where we may not, or where that is organised in a way of its own.
     fn new() -> Option<Self> {
         let name = format!("wasmcluster-tests-{}", std::process::id());
-        let first = Self(Path::new("/sys/fs/cgroup/cpu").join(&name));
-        if fs::create_dir(&first.0).is_ok() {
-            fs::write(first.0.join("cpu.cfs_quota_us"), "50000").ok()?;
-            fs::write(first.0.join("cpu.cfs_period_us"), "100000").ok()?;
-            return Some(first);
-        }
-        let second = Self(Path::new("/sys/fs/cgroup").join(&name));
-        fs::create_dir(&second.0).ok()?;
-        fs::write(second.0.join("cpu.max"), "50000 100000").ok()?;
-        Some(second)
+        // The kernel makes the files of a group: where there are none, the directory is none.
+        let set = |group: &Self, file: &str, value: &str| {
+            let file = File::options().write(true).open(group.0.join(file));
+            file.is_ok_and(|mut file| file.write_all(value.as_bytes()).is_ok())
+        };
+        let at = |root: &str| {
+            let directory = Path::new(root).join(&name);
+            fs::create_dir(&directory).is_ok().then_some(Self(directory))
+        };
+        at("/sys/fs/cgroup/cpu")
+            .filter(|v1| set(v1, "cpu.cfs_period_us", "100000") && set(v1, "cpu.cfs_quota_us", "50000"))
+            .or_else(|| at("/sys/fs/cgroup").filter(|v2| set(v2, "cpu.max", "50000 100000")))
+            .filter(|group| group.0.join("cgroup.procs").exists())
     }
 }
 
