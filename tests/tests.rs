@@ -10,6 +10,7 @@ mod crash;
 mod flags;
 mod hostile;
 mod http;
+mod limits;
 mod rejected;
 mod serve;
 mod support;
