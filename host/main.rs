@@ -4,7 +4,15 @@ use std::process::ExitCode;
 
 mod cli;
 
+/// A fresh instance is about ninety allocations, made and freed within microseconds on one thread: 1.2 µs of a request
+/// less than with the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    // The allocator asks for huge pages, which cost each process 6 MB that it never uses. Children inherit this. Where it
+    // is refused, nothing but memory is lost.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     match std::env::args_os().nth(1).as_deref().and_then(|role| role.to_str()) {
         Some(wasmcluster_supervisor::WORKER_ROLE) => wasmcluster_worker::worker::main(),
         Some(wasmcluster_supervisor::BUILDER_ROLE) => wasmcluster_worker::builder::main(),

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
-use crate::call::Exchange;
+use crate::call::{Exchange, Upload};
 
 /// A body that fails when no frame comes for `patience`.
 ///
@@ -27,10 +27,16 @@ impl<B> Patient<B> {
         Self { body, patience, waiting: None, exchange: None }
     }
 
-    /// Tells `exchange` when the body fails for silence.
+    /// Tells `exchange` how reading the body ends.
     pub(crate) fn telling(mut self, exchange: Arc<Exchange>) -> Self {
         self.exchange = Some(exchange);
         self
+    }
+
+    fn tell(&self, upload: Upload) {
+        if let Some(exchange) = &self.exchange {
+            exchange.upload(upload);
+        }
     }
 }
 
@@ -46,14 +52,18 @@ where
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.waiting = None;
+            match &frame {
+                None => this.tell(Upload::Complete),
+                Some(Err(_)) => this.tell(Upload::Broken),
+                Some(Ok(_)) if this.body.is_end_stream() => this.tell(Upload::Complete),
+                Some(Ok(_)) => {}
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
         let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.patience)));
         ready!(waiting.as_mut().poll(cx));
         this.waiting = None;
-        if let Some(exchange) = &this.exchange {
-            exchange.stall_upload();
-        }
+        this.tell(Upload::Stalled);
         Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
     }
 

@@ -4,9 +4,10 @@
 //! after it has answered.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -22,10 +23,32 @@ use crate::instance::{Exports, Instance, Instances};
 #[derive(Default)]
 pub(crate) struct Exchange {
     head: Mutex<Option<Head>>,
-    /// The client sent half a body and fell silent.
-    upload_stalled: AtomicBool,
+    /// What the client did wrong with its body, as an [`Upload`].
+    upload: AtomicU8,
     /// Nothing more will be read from the response's body.
     body_over: AtomicBool,
+}
+
+/// How far a client has come with its request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Upload {
+    /// More is to come, as far as anybody has looked.
+    #[default]
+    Open,
+    /// All of it was read.
+    Complete,
+    /// The client fell silent in the middle.
+    Stalled,
+    /// It was not what its framing said, or the client left.
+    Broken,
+}
+
+impl Upload {
+    /// Whether a missing answer is the client's fault.
+    pub(crate) fn failed(self) -> bool {
+        matches!(self, Self::Stalled | Self::Broken)
+    }
 }
 
 /// What a guest answered: a response, or in words why there is none.
@@ -41,14 +64,17 @@ impl Exchange {
         self.head.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Notes that the client stopped in the middle of its body.
-    pub(crate) fn stall_upload(&self) {
-        self.upload_stalled.store(true, Ordering::Relaxed);
+    /// Notes how reading the request's body ended.
+    pub(crate) fn upload(&self, upload: Upload) {
+        self.upload.store(upload as u8, Ordering::Relaxed);
     }
 
-    /// Whether a missing answer is the client's fault.
-    pub(crate) fn upload_stalled(&self) -> bool {
-        self.upload_stalled.load(Ordering::Relaxed)
+    /// How reading the request's body has ended so far.
+    pub(crate) fn uploaded(&self) -> Upload {
+        [Upload::Open, Upload::Complete, Upload::Stalled, Upload::Broken]
+            .into_iter()
+            .find(|upload| *upload as u8 == self.upload.load(Ordering::Relaxed))
+            .unwrap_or_default()
     }
 
     /// Tells the guest's call that the body was read to its end. Poll the call afterwards.
@@ -66,7 +92,7 @@ pub(crate) async fn call(
 ) -> Result<(), Failure> {
     let mut instance = instances.take().await?;
     match &instance.exports {
-        Exports::P2(_) => call_p2(&mut instance, exchange, request).await?,
+        Exports::P2(_) => call_p2(&mut instance, exchange, request, authority).await?,
         Exports::P3(_) => call_p3(&mut instance, exchange, request, authority).await?,
     }
     instances.put_back(instance);
@@ -81,10 +107,14 @@ async fn call_p2(
     Instance { store, exports, .. }: &mut Instance,
     exchange: Arc<Exchange>,
     request: Request<Patient<Incoming>>,
+    authority: Authority,
 ) -> Result<(), Failure> {
     let Exports::P2(proxy) = exports else {
         return Err(Failure::NoAnswer("the component changed its shape".into()));
     };
+    // The only request without a name is one of HTTP/1.0.
+    let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
+    let request = if named { request } else { absolute(request, authority) };
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(P2Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {

@@ -35,7 +35,7 @@ pub(crate) struct Connections {
     changed: Notify,
     started: Instant,
     /// Milliseconds since `started` at the last glance. Good enough to time connections by, and free to read.
-    now: AtomicU64,
+    now: Arc<AtomicU64>,
     limits: Limits,
 }
 
@@ -56,6 +56,7 @@ struct Limits {
 /// One connection, as others see it.
 #[derive(Default)]
 pub(crate) struct Entry {
+    clock: Arc<AtomicU64>,
     http2: AtomicBool,
     /// Requests that have come and whose response is not complete.
     requests: AtomicU32,
@@ -65,6 +66,8 @@ pub(crate) struct Entry {
     since: AtomicU64,
     /// When the client stopped reading; `u64::MAX` while it reads.
     blocked: AtomicU64,
+    /// The client sends what nobody will read.
+    unread: AtomicBool,
     order: AtomicU8,
     waker: OnceLock<Waker>,
 }
@@ -76,7 +79,7 @@ impl Connections {
             open: Mutex::default(),
             changed: Notify::new(),
             started: Instant::now(),
-            now: AtomicU64::new(0),
+            now: Arc::default(),
             limits: Limits {
                 head: millis(serving.header_timeout),
                 keep_alive: millis(serving.keep_alive_timeout),
@@ -88,13 +91,18 @@ impl Connections {
 
     /// Takes in a connection until its guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Guard {
+        let mut open = self.lock();
+        if open.entries.is_empty() {
+            // Nobody has looked at the clock since the last one left.
+            self.look_at_the_clock();
+        }
         let entry = Arc::new(Entry {
-            since: AtomicU64::new(self.now()),
+            clock: Arc::clone(&self.now),
+            since: AtomicU64::new(self.now.load(Ordering::Relaxed)),
             blocked: AtomicU64::new(u64::MAX),
             in_head: AtomicBool::new(true),
             ..Entry::default()
         });
-        let mut open = self.lock();
         if open.closing_http1 {
             entry.tell(Order::Close);
         }
@@ -137,10 +145,11 @@ impl Connections {
         }
     }
 
-    /// Leaves those clients that connected and did not come to ask.
+    /// Leaves those clients that connected and did not come to ask, or speak HTTP/2 and do not answer our goodbye.
     pub(crate) fn cut_silent(&self) {
         for (_, entry) in &self.lock().entries {
-            if entry.in_head.load(Ordering::Relaxed) && entry.requests.load(Ordering::Relaxed) == 0 {
+            let silent = entry.in_head.load(Ordering::Relaxed) || entry.http2.load(Ordering::Relaxed);
+            if silent && entry.requests.load(Ordering::Relaxed) == 0 {
                 entry.tell(Order::Cut);
             }
         }
@@ -153,8 +162,7 @@ impl Connections {
             if self.lock().entries.is_empty() {
                 changed.await;
             }
-            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.now.store(now, Ordering::Relaxed);
+            let now = self.look_at_the_clock();
             for (_, entry) in &self.lock().entries {
                 let order = entry.judge(now, &self.limits);
                 if order > Order::Serve {
@@ -165,8 +173,10 @@ impl Connections {
         }
     }
 
-    fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
+    fn look_at_the_clock(&self) -> u64 {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now.store(now, Ordering::Relaxed);
+        now
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -191,6 +201,10 @@ impl Entry {
             return if spent > limits.head { Order::Cut } else { Order::Serve };
         }
         if spent > limits.keep_alive { Order::Close } else { Order::Serve }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
     }
 
     /// Orders only ever get stricter.
@@ -236,7 +250,7 @@ impl Guard {
 
     /// What the connection's stream and its requests keep, to say what happens.
     pub(crate) fn activity(&self) -> Activity {
-        Activity { connections: Arc::clone(&self.connections), entry: Arc::clone(&self.entry) }
+        Activity(Arc::clone(&self.entry))
     }
 }
 
@@ -249,40 +263,47 @@ impl Drop for Guard {
 
 /// Says what happens on a connection.
 #[derive(Clone)]
-pub(crate) struct Activity {
-    connections: Arc<Connections>,
-    entry: Arc<Entry>,
-}
+pub(crate) struct Activity(Arc<Entry>);
 
 impl Activity {
     /// Bytes came.
     pub(crate) fn received(&self) {
-        let entry = &self.entry;
+        let entry = &self.0;
         if entry.requests.load(Ordering::Relaxed) == 0 && !entry.in_head.load(Ordering::Relaxed) {
             entry.in_head.store(true, Ordering::Relaxed);
-            entry.since.store(self.connections.now(), Ordering::Relaxed);
+            entry.since.store(entry.now(), Ordering::Relaxed);
         }
     }
 
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
-        if self.entry.requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.entry.in_head.store(false, Ordering::Relaxed);
-            self.entry.since.store(self.connections.now(), Ordering::Relaxed);
+        if self.0.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.0.in_head.store(false, Ordering::Relaxed);
+            self.0.since.store(self.0.now(), Ordering::Relaxed);
         }
     }
 
     /// A response is complete, or will never be.
     pub(crate) fn request_ended(&self) {
-        if self.entry.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.entry.since.store(self.connections.now(), Ordering::Relaxed);
+        if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.since.store(self.0.now(), Ordering::Relaxed);
         }
+    }
+
+    /// What the client still sends will not be read.
+    pub(crate) fn leave_unread(&self) {
+        self.0.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client was still sending when its last request was answered.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed)
     }
 
     /// The client takes nothing more for now, or goes on taking.
     pub(crate) fn blocked(&self, blocked: bool) {
-        let since = if blocked { self.connections.now() } else { u64::MAX };
-        self.entry.blocked.store(since, Ordering::Relaxed);
+        let since = if blocked { self.0.now() } else { u64::MAX };
+        self.0.blocked.store(since, Ordering::Relaxed);
     }
 }
 

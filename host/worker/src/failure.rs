@@ -8,7 +8,7 @@ use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi::I32Exit;
 
 use crate::app::App;
-use crate::call::Exchange;
+use crate::call::{Exchange, Upload};
 use crate::response::ResponseBody;
 
 /// How a guest's call ended other than well.
@@ -69,8 +69,12 @@ impl App {
 
     /// Writes `failure` into the log, unless it is the client's, and decides what the client is told.
     pub(crate) fn refuse(&self, failure: &Failure, exchange: &Exchange) -> Refusal {
-        if exchange.upload_stalled() {
-            return Refusal::new(StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come");
+        match exchange.uploaded() {
+            Upload::Stalled => {
+                return Refusal::new(StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come");
+            }
+            Upload::Broken => return Refusal::new(StatusCode::BAD_REQUEST, "the request's body is broken"),
+            Upload::Open | Upload::Complete => {}
         }
         self.report(failure);
         match failure {

@@ -18,7 +18,8 @@ pub(crate) struct Instance {
     pub(crate) store: Store<State>,
     pub(crate) exports: Exports,
     served: u32,
-    idle_since: Instant,
+    /// When it was last put back; `None` while it never was.
+    idle_since: Option<Instant>,
 }
 
 /// The handler that the component exports.
@@ -30,35 +31,39 @@ pub(crate) enum Exports {
 /// The linked component, and the instances of it that wait for a request.
 pub(crate) struct Instances {
     engine: Engine,
-    linked: Linked,
+    handler: Handler,
     grants: Arc<Grants>,
     max_served: u32,
     idle_timeout: Duration,
     idle: Mutex<Vec<Instance>>,
 }
 
-enum Linked {
+/// A linked component, with the place of its handler known.
+pub(crate) enum Handler {
     P2(ProxyPre<State>),
     P3(ServicePre<State>),
 }
 
-impl Instances {
-    /// `max_served` is how many requests one instance may serve; 1 keeps none.
-    ///
+impl Handler {
     /// # Errors
     /// Fails when the component does not export the handler that `shape` says.
+    pub(crate) fn find(linked: InstancePre<State>, shape: Shape) -> wasmtime::Result<Self> {
+        Ok(match shape {
+            Shape::P2 => Self::P2(ProxyPre::new(linked)?),
+            Shape::P3 => Self::P3(ServicePre::new(linked)?),
+        })
+    }
+}
+
+impl Instances {
+    /// `max_served` is how many requests one instance may serve; 1 keeps none.
     pub(crate) fn new(
         engine: Engine,
-        linked: InstancePre<State>,
-        shape: Shape,
+        handler: Handler,
         grants: Arc<Grants>,
         (max_served, idle_timeout): (u32, Duration),
-    ) -> wasmtime::Result<Self> {
-        let linked = match shape {
-            Shape::P2 => Linked::P2(ProxyPre::new(linked)?),
-            Shape::P3 => Linked::P3(ServicePre::new(linked)?),
-        };
-        Ok(Self { engine, linked, grants, max_served, idle_timeout, idle: Mutex::default() })
+    ) -> Self {
+        Self { engine, handler, grants, max_served, idle_timeout, idle: Mutex::default() }
     }
 
     /// An instance for one request: one that waits, the most recently used first, or a fresh one.
@@ -84,18 +89,18 @@ impl Instances {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let exports = match &self.linked {
-            Linked::P2(proxy) => Exports::P2(proxy.instantiate_async(&mut store).await?),
-            Linked::P3(service) => Exports::P3(service.instantiate_async(&mut store).await?),
+        let exports = match &self.handler {
+            Handler::P2(proxy) => Exports::P2(proxy.instantiate_async(&mut store).await?),
+            Handler::P3(service) => Exports::P3(service.instantiate_async(&mut store).await?),
         };
-        Ok(Instance { store, exports, served: 0, idle_since: Instant::now() })
+        Ok(Instance { store, exports, served: 0, idle_since: None })
     }
 
     /// Takes back an instance whose request ended well.
     pub(crate) fn put_back(&self, mut instance: Instance) {
         instance.served += 1;
         if instance.served < self.max_served {
-            instance.idle_since = Instant::now();
+            instance.idle_since = Some(Instant::now());
             self.lock().push(instance);
         }
     }
@@ -110,8 +115,9 @@ impl Instances {
             // The vector is a stack, so the instance that waits longest is the first.
             let expired: Vec<Instance> = {
                 let mut idle = self.lock();
-                let fresh =
-                    idle.partition_point(|instance| instance.idle_since.elapsed() >= self.idle_timeout);
+                let fresh = idle.partition_point(|instance| {
+                    instance.idle_since.is_some_and(|since| since.elapsed() >= self.idle_timeout)
+                });
                 idle.drain(..fresh).collect()
             };
             drop(expired);

@@ -16,6 +16,11 @@ use crate::state::State;
 pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // Once more, by way of the table alone: the stock one goes by way of the WASI context, which every response that has
+    // a body would then have made for it.
+    linker.allow_shadowing(true);
+    wasmtime_wasi_io::add_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::from(state.config()))?;
     if shape == Shape::P3 {

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 
 use crate::app::{App, Ticket};
 use crate::body::Patient;
-use crate::call::Exchange;
+use crate::call::{Exchange, Upload};
 use crate::connections::Activity;
 use crate::failure::{Failure, Refusal};
 use crate::guest::{Deadline, Guest};
@@ -29,22 +29,47 @@ pub(crate) async fn respond(
     activity: Activity,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let ticket = Ticket::of(&app, activity);
+    let ticket = Ticket::of(&app, activity.clone());
     let http1 = request.version() <= Version::HTTP_11;
+    let head_only = request.method() == Method::HEAD;
     let mut last = ends_connection(&request);
-    let mut response = match authority(&app, &request) {
-        Ok(authority) => ask(&app, request, authority).await.unwrap_or_else(Refusal::response),
+    let asked = match authority(&app, &request) {
+        Ok(authority) => ask(&app, request, authority).await,
         Err(refusal) => {
             // Who sends this may mean something else by what follows, too.
             last = true;
-            refusal.response()
+            Err(refusal)
         }
     };
+    let mut response = match asked {
+        Ok((response, exchange)) => {
+            // Its body is there to be read and nobody will: what follows it can be found only by reading it all.
+            if response.body().is_complete() && exchange.uploaded() == Upload::Open {
+                activity.leave_unread();
+                last = true;
+            }
+            response
+        }
+        Err(refusal) => refusal.response(),
+    };
+    if head_only {
+        response = without_body(response);
+    }
     if http1 && (last || app.is_draining()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().hold(ticket);
     Ok(response)
+}
+
+/// The answer to HEAD: the headers that the answer to GET has, and no body.
+fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    let (length, body) = body.head_only();
+    if let Some(length) = length.filter(|length| *length > 0) {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(parts, body)
 }
 
 /// Whether this must be the connection's last request.
@@ -67,14 +92,21 @@ fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusa
     if second.is_some() {
         return bad("more than one host header");
     }
-    if let Some(authority) = request.uri().authority() {
-        return Ok(authority.clone());
+    if host.is_none() && request.version() == Version::HTTP_11 {
+        return bad("no host header");
     }
-    match host {
-        Some(host) => Authority::try_from(host.as_bytes()).or_else(|_| bad("the host header names no host")),
-        None if request.version() == Version::HTTP_10 => Ok(app.authority.clone()),
-        None => bad("no host header"),
+    let authority = match (request.uri().authority(), host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => {
+            Authority::try_from(host.as_bytes()).or_else(|_| bad("the host header names no host"))?
+        }
+        (None, None) if request.version() == Version::HTTP_10 => app.authority.clone(),
+        (None, None) => return bad("no authority"),
+    };
+    if authority.as_str().contains('@') {
+        return bad("a name and a password are no part of a host");
     }
+    Ok(authority)
 }
 
 /// Puts the request to the guest, and waits for the head of its answer.
@@ -82,14 +114,19 @@ async fn ask(
     app: &Arc<App>,
     request: Request<Incoming>,
     authority: Authority,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<(Response<ResponseBody>, Arc<Exchange>), Refusal> {
     let deadline = Deadline::after(app.serving.timeout);
     let permit = deadline.permit(app).await?;
     let exchange = Arc::new(Exchange::default());
     let request = request.map(|body| {
         let empty = body.is_end_stream();
         let body = Patient::new(body, app.serving.body_timeout);
-        if empty { body } else { body.telling(Arc::clone(&exchange)) }
+        if empty {
+            exchange.upload(Upload::Complete);
+            body
+        } else {
+            body.telling(Arc::clone(&exchange))
+        }
     });
     let mut guest = Guest::new(app, &exchange, request, authority, (permit, deadline));
     let answer = poll_fn(|cx| {
@@ -117,7 +154,7 @@ async fn ask(
         None => Poll::Pending,
     });
     match gathered.await {
-        Ok(body) => Ok(Response::from_parts(parts, body)),
+        Ok(body) => Ok((Response::from_parts(parts, body), exchange)),
         Err(failure) => Err(app.refuse(&failure, &exchange)),
     }
 }

@@ -74,6 +74,19 @@ impl ResponseBody {
         Ok(gathered)
     }
 
+    /// What is left of a response to HEAD: its length, if it is known, and no body.
+    ///
+    /// hyper drops the body for HTTP/1.1, but sends it over HTTP/2.
+    pub(crate) fn head_only(self) -> (Option<usize>, Self) {
+        let length = (self.rest.is_none() && self.trailers.is_none()).then_some(self.data.len());
+        (length, Self { ticket: self.ticket, ..Self::default() })
+    }
+
+    /// Whether all of it is here.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// Counts the request as unfinished until this body is dropped.
     pub(crate) fn hold(&mut self, ticket: Ticket) {
         self.ticket = Some(ticket);
@@ -169,7 +182,7 @@ impl Body for ResponseBody {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(failure)) => {
                     // The leash that ended a guest's time has said so; a client that fell silent is no news.
-                    if !matches!(failure, Failure::TimedOut) && !rest.exchange.upload_stalled() {
+                    if !matches!(failure, Failure::TimedOut) && !rest.exchange.uploaded().failed() {
                         rest.app.report(&failure);
                     }
                     self.rest = None;

@@ -18,7 +18,7 @@ use crate::connections::Connections;
 use crate::engine;
 use crate::epoch::Ticker;
 use crate::grants::Grants;
-use crate::instance::Instances;
+use crate::instance::{Handler, Instances};
 use crate::link::linker;
 use crate::orders::Orders;
 use crate::outbound::Outbound;
@@ -41,7 +41,11 @@ pub(crate) enum NotReady {
 
 impl NotReady {
     fn component(what: &str, error: &wasmtime::Error) -> Self {
-        Self::Refused(Rejection { message: format!("{what}: {error:#}"), hint: None })
+        // The builder found nothing wrong with it, so what it wrote is not what we read.
+        Self::Refused(Rejection::new(
+            format!("{what}: {error:#}"),
+            "remove the cache directory, and start again",
+        ))
     }
 
     fn machine(what: &str, error: &wasmtime::Error) -> Self {
@@ -87,8 +91,9 @@ impl Server {
             .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
             .map_err(|error| NotReady::component("cannot load the artifact", &error))?;
-        let linked = linker(&engine, shape)
+        let handler = linker(&engine, shape)
             .and_then(|linker| linker.instantiate_pre(&component))
+            .and_then(|linked| Handler::find(linked, shape))
             .map_err(|error| NotReady::component("cannot link the component", &error))?;
 
         let max_served = guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1);
@@ -96,8 +101,7 @@ impl Server {
         let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
         let grants = Grants::open(guest, context(&slot, &generation), outbound, logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
-        let instances = Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse)
-            .map_err(|error| NotReady::component("cannot find the handler in the component", &error))?;
+        let instances = Instances::new(engine.clone(), handler, Arc::new(grants), reuse);
 
         let (listener, authority) = listener()?;
         let permits = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);

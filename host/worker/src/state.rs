@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
     WasiHttpHooks, WasiHttpView,
 };
+use wasmtime_wasi_io::IoView;
 
 use crate::grants::Grants;
 
@@ -41,6 +42,12 @@ impl State {
 
     pub(crate) fn config(&self) -> &WasiConfigVariables {
         self.hooks.grants.config()
+    }
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 

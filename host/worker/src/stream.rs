@@ -2,16 +2,21 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use crate::connections::Activity;
 
 /// What every HTTP/2 connection begins with; no HTTP/1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long what nobody will read is read on, so that the client gets its response.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The version a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +40,30 @@ pub(crate) struct Stream {
     socket: TcpStream,
     activity: Activity,
     blocked: bool,
+    /// Armed when the socket was shut down with something still to come from the client.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
     pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity) -> Self {
-        Self { ahead, socket, activity, blocked: false }
+        Self { ahead, socket, activity, blocked: false, lingering: None }
+    }
+
+    /// Reads and drops what still comes, until the client has seen the end, or for as long as that may take.
+    ///
+    /// A socket that is closed with something unread is reset, and a reset may overtake the response on its way.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sink = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut sink);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        lingering.as_mut().poll(cx).map(Ok)
     }
 
     /// Passes on what a write came to. The flag keeps the common case, a write that goes through, free.
@@ -95,7 +119,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        if this.activity.left_unread() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
     }
 }
 

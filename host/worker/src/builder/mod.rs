@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::engine;
+use crate::instance::Handler;
 use crate::link::linker;
 use crate::parent::{Parent, ParentError, inherited};
 use cache::{Cache, Entry};
@@ -106,12 +107,16 @@ fn compile(
 ) -> Result<(Vec<u8>, Needs), Rejection> {
     let component = Component::from_binary(engine, bytes).map_err(|error| Rejection {
         message: format!("`{name}` is not a component that can be compiled: {error:#}"),
-        hint: None,
+        hint: Some("`wasm-tools validate` says more; build it again with a current toolchain".into()),
     })?;
     inspect::imports(name, &inspected.imports)?;
-    linker(engine, inspected.shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(
-        |error| Rejection { message: format!("`{name}` cannot be linked: {error:#}"), hint: None },
-    )?;
+    linker(engine, inspected.shape)
+        .and_then(|linker| linker.instantiate_pre(&component))
+        .and_then(|linked| Handler::find(linked, inspected.shape))
+        .map_err(|error| Rejection {
+            message: format!("`{name}` cannot be linked: {error:#}"),
+            hint: None,
+        })?;
     let needs = component.resources_required().map_or(
         Needs { memories: 1, initial_memory: 0, tables: 1, initial_table: 0 },
         |needs| Needs {
@@ -122,8 +127,8 @@ fn compile(
         },
     );
     let artifact = component.serialize().map_err(|error| Rejection {
-        message: format!("`{name}` cannot be written down: {error:#}"),
-        hint: None,
+        message: format!("the compiled code of `{name}` cannot be written down: {error:#}"),
+        hint: Some("this is a bug of wasmcluster; please report it with the component".into()),
     })?;
     Ok((artifact, needs))
 }
