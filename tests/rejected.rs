@@ -163,7 +163,7 @@ fn a_component_that_traps_while_starting() {
         assert_eq!(refused.stdout, "", "{}", refused.explain());
         // What the guest says for itself comes before.
         refused.expect_stderr("stderr | this component refuses to start");
-        let own: Vec<_> = refused.stderr.lines().filter(|line| !line.starts_with("slot ")).collect();
+        let own: Vec<_> = refused.said().filter(|line| !line.starts_with("slot ")).collect();
         let [error, hint] = own[..] else { panic!("not an error and a hint{}", refused.explain()) };
         assert!(error.starts_with("error: the component traps while starting: "), "{error}");
         assert!(hint.starts_with("hint: "), "{hint}");

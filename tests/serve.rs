@@ -242,6 +242,7 @@ fn http1_and_http2_are_spoken_on_one_port() {
             for _ in 0..3 {
                 let answer = connection.get("/").await.unwrap();
                 assert_eq!(answer.text(), "hello from wasm\n");
+                assert_eq!(answer.headers["content-length"], "16");
             }
         }
     });

@@ -110,14 +110,6 @@ impl Connection {
         let request = Request::post(path).body(Full::new(body.into()).boxed()).unwrap();
         Answer::of(self.send(request).await?).await
     }
-
-    /// Whether no further request can be sent.
-    pub(crate) fn is_closed(&self) -> bool {
-        match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
-        }
-    }
 }
 
 impl Clone for Connection {
@@ -128,9 +120,4 @@ impl Clone for Connection {
             Sender::Http2(sender) => Self { addr: self.addr, sender: Sender::Http2(sender.clone()) },
         }
     }
-}
-
-/// One GET over a connection of its own.
-pub(crate) async fn fresh_get(addr: SocketAddr, path: &str) -> hyper::Result<Answer> {
-    Connection::http1(addr).await.get(path).await
 }

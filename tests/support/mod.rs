@@ -16,13 +16,13 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::client::{Answer, Body, Connection, block_on, fresh_get};
+pub(crate) use self::client::{Answer, Body, Connection, block_on};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, children, computed, descendants, listens, open_files, proportional_memory,
-    resident_memory, running_in, signal,
+    abstract_sockets, alive, children, computed, descendants, listens, open_files, resident_memory,
+    running_in, signal,
 };
-pub(crate) use self::program::{Finished, Program, expect_gone, pair, program};
+pub(crate) use self::program::{Finished, Program, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};
 pub(crate) use self::server::{Server, Starting};
 

@@ -50,12 +50,6 @@ pub(crate) fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// Bytes of memory a process has, its share of what it has in common with others included (PSS).
-#[track_caller]
-pub(crate) fn proportional_memory(pid: u32) -> u64 {
-    memory(pid, "smaps_rollup", "Pss:")
-}
-
 /// Bytes of memory a process has, what it has in common with others included (RSS).
 #[track_caller]
 pub(crate) fn resident_memory(pid: u32) -> u64 {

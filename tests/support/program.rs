@@ -1,6 +1,6 @@
 //! The program, from its arguments to its exit.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -127,12 +127,11 @@ impl Program {
     pub(crate) fn start(self) -> Running {
         let Self { mut command, place } = self;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let said = shown(&command);
-        let mut process = command.spawn().unwrap_or_else(|error| panic!("{said}: {error}"));
+        let line = shown(&command);
+        let mut process = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Output::of(process.stdout.take().unwrap());
         let stderr = Output::of(process.stderr.take().unwrap());
-        let began = Instant::now();
-        Running { said, process: Some(process), stdout, stderr, began, place: Some(place) }
+        Running { line, process: Some(process), stdout, stderr, place: Some(place) }
     }
 }
 
@@ -144,12 +143,11 @@ fn shown(command: &Command) -> String {
 /// A run under way. Dropping it kills it, and everything it started.
 #[derive(Debug)]
 pub(crate) struct Running {
-    said: String,
+    line: String,
     /// None once it was waited for.
     process: Option<Child>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
-    began: Instant,
     place: Option<TempDir>,
 }
 
@@ -184,15 +182,14 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let took = self.began.elapsed();
         let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
         let place = self.place.take().expect("given away only here");
-        Finished { said: self.said.clone(), status, stdout, stderr, took, place }
+        Finished { line: self.line.clone(), status, stdout, stderr, place }
     }
 
     /// For messages: what was run, and what it wrote.
     pub(crate) fn explain(&self) -> String {
-        explain(&self.said, "running", &self.stdout.text(), &self.stderr.text())
+        explain(&self.line, "running", &self.stdout.text(), &self.stderr.text())
     }
 }
 
@@ -217,12 +214,10 @@ impl Drop for Running {
 /// A run that ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    said: String,
+    line: String,
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// From its start to its end.
-    pub(crate) took: Duration,
     /// Where it ran, with what it left there.
     pub(crate) place: TempDir,
 }
@@ -249,6 +244,12 @@ impl Finished {
         self
     }
 
+    /// The lines of stderr, without those by which a slow machine says what it is doing.
+    pub(crate) fn said(&self) -> impl Iterator<Item = &str> {
+        let is_progress = |line: &&str| line.starts_with("compiling `") || line.starts_with("waiting for ");
+        self.stderr.lines().filter(move |line| !is_progress(line))
+    }
+
     /// Fails unless it said what was wrong in one line, what to do about it in another, and nothing else, with this
     /// exit code, and left nothing. Returns the two lines without `error: ` and `hint: `.
     #[track_caller]
@@ -256,9 +257,7 @@ impl Finished {
         self.expect_code(code);
         self.expect_nothing_left();
         assert_eq!(self.stdout, "", "on stdout{}", self.explain());
-        // A slow machine says what it is doing meanwhile.
-        let is_progress = |line: &&str| line.starts_with("compiling `") || line.starts_with("waiting for ");
-        let mut lines = self.stderr.lines().filter(|line| !is_progress(line));
+        let mut lines = self.said();
         let mut line = |kind| lines.next().and_then(|line| line.strip_prefix(kind));
         let (error, hint) = (line("error: "), line("hint: "));
         let (Some(error), Some(hint)) = (error, hint) else {
@@ -295,18 +294,18 @@ impl Finished {
 
     /// For messages: what was run, and what it wrote.
     pub(crate) fn explain(&self) -> String {
-        explain(&self.said, &self.status.to_string(), &self.stdout, &self.stderr)
+        explain(&self.line, &self.status.to_string(), &self.stdout, &self.stderr)
     }
 }
 
-fn explain(said: &str, state: &str, stdout: &str, stderr: &str) -> String {
+fn explain(line: &str, state: &str, stdout: &str, stderr: &str) -> String {
     /// Of a guest that floods its log, the last lines are enough.
     fn tail(text: &str) -> &str {
         const MOST: usize = 16 << 10;
         let start = text.len().saturating_sub(MOST);
         &text[(start..).find(|&start| text.is_char_boundary(start)).unwrap_or(0)..]
     }
-    format!("\n$ {said}\n({state})\n--- stdout\n{}\n--- stderr\n{}\n---", tail(stdout), tail(stderr))
+    format!("\n$ {line}\n({state})\n--- stdout\n{}\n--- stderr\n{}\n---", tail(stdout), tail(stderr))
 }
 
 /// Waits until nothing of `pids` runs.
@@ -315,12 +314,4 @@ pub(crate) fn expect_gone(pids: &[u32]) {
     eventually(&format!("no process of {pids:?} left"), || {
         pids.iter().all(|&pid| !super::alive(pid)).then_some(())
     });
-}
-
-/// `name=value` as one argument.
-pub(crate) fn pair(name: &str, value: impl AsRef<OsStr>) -> OsString {
-    let mut pair = OsString::from(name);
-    pair.push("=");
-    pair.push(value);
-    pair
 }

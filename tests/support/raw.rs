@@ -1,7 +1,7 @@
 //! HTTP/1.1 by hand, for what a well-behaved client would not send, and to see each byte that comes.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -102,11 +102,6 @@ impl RawClient {
     pub(crate) fn send_head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         self.send(format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{fields}\r\n", self.addr));
-    }
-
-    /// Says that nothing more will be sent.
-    pub(crate) fn finish_sending(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// One GET and its answer. The connection can be used again.
