@@ -8,8 +8,10 @@
 mod cache;
 mod crash;
 mod flags;
+mod grants;
 mod hostile;
 mod http;
+mod isolation;
 mod limits;
 mod rejected;
 mod serve;
