@@ -222,6 +222,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
                     if let Some(placed) = self.workers.get(&worker) {
                         placed.handle.tell(ToWorker::Drain { within_ms });
                     }
+                    if self.asked_to_stop {
+                        // The worker's is the last socket now: what it finds when it has emptied the queue and closes
+                        // is all there will be. With ours open, connections would queue up until nobody takes them.
+                        self.claim.slots.clear();
+                    }
                 }
                 Action::Kill { worker } => {
                     if let Some(placed) = self.workers.get(&worker) {

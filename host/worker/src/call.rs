@@ -165,7 +165,8 @@ async fn call_p3(
 /// asked over HTTP/1.1 could not know under which name.
 fn absolute<B>(mut request: Request<B>, authority: Authority) -> Request<B> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme.get_or_insert(Scheme::HTTP);
+    // What the connection is, not what the client says: a guest may trust it.
+    parts.scheme = Some(Scheme::HTTP);
     parts.authority.get_or_insert(authority);
     // Of the forms a request may have only `OPTIONS *` and `CONNECT` lack a path that an absolute URI can carry.
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();

@@ -87,6 +87,9 @@ fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusa
     if request.method() == Method::CONNECT {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is no proxy"));
     }
+    if request.uri().path_and_query().is_none() {
+        return bad("the target has no path");
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
@@ -103,8 +106,11 @@ fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusa
         (None, None) if request.version() == Version::HTTP_10 => app.authority.clone(),
         (None, None) => return bad("no authority"),
     };
-    if authority.as_str().contains('@') {
-        return bad("a name and a password are no part of a host");
+    let port = authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
+    if authority.as_str() != authority.host()
+        && port.is_none_or(|port| !port.is_empty() && port.parse::<u16>().is_err())
+    {
+        return bad("the host header names no host and port");
     }
     Ok(authority)
 }
