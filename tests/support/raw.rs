@@ -151,7 +151,7 @@ impl RawClient {
             response.trailers = fields(&self.until(b"\r\n", true)?)?;
         } else if let Some(length) = response.header("content-length") {
             let length = length.parse().map_err(invalid)?;
-            response.body = self.take(length)?;
+            response.body = self.try_take(length)?;
         } else {
             response.body = self.try_rest()?;
         }
@@ -177,7 +177,7 @@ impl RawClient {
         if size == 0 {
             return Ok(None);
         }
-        let mut chunk = self.take(size + 2)?;
+        let mut chunk = self.try_take(size + 2)?;
         if chunk.split_off(size) != b"\r\n" {
             return Err(invalid("a chunk longer than it says"));
         }
@@ -221,7 +221,8 @@ impl RawClient {
         Ok(read)
     }
 
-    fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    /// Exactly so many bytes.
+    pub(crate) fn try_take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < count {
             if self.fill()? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -242,7 +243,7 @@ impl RawClient {
                 }
                 continue;
             };
-            let line = self.take(position + end.len())?;
+            let line = self.try_take(position + end.len())?;
             let last = !section || line == end;
             taken.extend(line);
             if last {
