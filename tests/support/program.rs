@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
@@ -128,11 +129,21 @@ impl Program {
         let Self { mut command, place } = self;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let line = shown(&command);
+        end_with_this_thread(&mut command);
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Output::of(process.stdout.take().unwrap());
         let stderr = Output::of(process.stderr.take().unwrap());
         Running { line, process: Some(process), stdout, stderr, place: Some(place) }
     }
+}
+
+/// Has the process killed when the test's thread ends, which is also when somebody kills the tests: then nothing is
+/// dropped.
+#[expect(unsafe_code, reason = "what a child does before it executes cannot be said otherwise")]
+fn end_with_this_thread(command: &mut Command) {
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done. This is one system call, and no
+    // memory is allocated.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
 }
 
 fn shown(command: &Command) -> String {
