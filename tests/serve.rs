@@ -249,6 +249,18 @@ fn http1_and_http2_are_spoken_on_one_port() {
 }
 
 #[test]
+fn the_largest_head_can_be_chosen() {
+    let status = |starting: Starting| {
+        let server = starting.start();
+        let mut client = server.connect();
+        client.send_head("GET", "/", &[("x-long", &"a".repeat(12 << 10))]);
+        client.response().status
+    };
+    assert_eq!(status(Server::of("hello-p2").instances(1)), 200);
+    assert_eq!(status(Server::of("hello-p2").instances(1).args(["--max-header-size", "8KiB"])), 431);
+}
+
+#[test]
 fn connections_are_spread_over_all_slots() {
     const CONNECTIONS: usize = 1000;
     let server = Server::demo().instances(4).start();
