@@ -10,9 +10,6 @@ mod cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages, which cost each process 6 MB that it never uses. Children inherit this. Where it
-    // is refused, nothing but memory is lost.
-    let _ = nix::sys::prctl::set_thp_disable(true);
     match std::env::args_os().nth(1).as_deref().and_then(|role| role.to_str()) {
         Some(wasmcluster_supervisor::WORKER_ROLE) => wasmcluster_worker::worker::main(),
         Some(wasmcluster_supervisor::BUILDER_ROLE) => wasmcluster_worker::builder::main(),
