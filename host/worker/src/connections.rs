@@ -51,6 +51,7 @@ struct Limits {
     keep_alive: u64,
     stall: u64,
     request: u64,
+    overdue: u64,
 }
 
 /// One connection, as others see it.
@@ -68,6 +69,10 @@ pub(crate) struct Entry {
     blocked: AtomicU64,
     /// The client sends what nobody will read.
     unread: AtomicBool,
+    /// Responses whose guest has run out of time, and whose client does not take what would tell it so.
+    overdue: AtomicU32,
+    /// When the last of them became that.
+    overdue_since: AtomicU64,
     order: AtomicU8,
     waker: OnceLock<Waker>,
 }
@@ -85,6 +90,7 @@ impl Connections {
                 keep_alive: millis(serving.keep_alive_timeout),
                 stall: millis(serving.body_timeout),
                 request: serving.timeout.map_or(u64::MAX, millis),
+                overdue: millis(2 * GLANCE),
             },
         }
     }
@@ -191,6 +197,11 @@ impl Entry {
         let blocked = now.saturating_sub(self.blocked.load(Ordering::Relaxed));
         let busy = self.requests.load(Ordering::Relaxed) > 0;
         let http2 = self.http2.load(Ordering::Relaxed);
+        let overdue = now.saturating_sub(self.overdue_since.load(Ordering::Relaxed));
+        // HTTP/2 has windows of its own: a client can stop a response while its socket takes everything.
+        if self.overdue.load(Ordering::Relaxed) > 0 && overdue > limits.overdue {
+            return Order::Cut;
+        }
         if blocked > limits.stall || (blocked > 0 && busy && !http2 && spent > limits.request) {
             return Order::Cut;
         }
@@ -290,6 +301,17 @@ impl Activity {
         }
     }
 
+    /// A response's guest has run out of time in the middle of it.
+    pub(crate) fn response_overdue(&self) {
+        self.0.overdue_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.overdue.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// That response has ended after all.
+    pub(crate) fn overdue_response_ended(&self) {
+        self.0.overdue.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// What the client still sends will not be read.
     pub(crate) fn leave_unread(&self) {
         self.0.unread.store(true, Ordering::Relaxed);
@@ -311,7 +333,7 @@ impl Activity {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head: 10, keep_alive: 75, stall: 30, request: 20 };
+    const LIMITS: Limits = Limits { head: 10, keep_alive: 75, stall: 30, request: 20, overdue: 5 };
 
     fn entry(requests: u32, in_head: bool, http2: bool, blocked: u64) -> Entry {
         Entry {
@@ -342,6 +364,15 @@ mod tests {
         for (what, entry, now, expected) in cases {
             assert_eq!(entry.judge(now, &LIMITS), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_the_end_of_a_response_is_left() {
+        let entry = entry(1, false, true, u64::MAX);
+        entry.overdue.store(1, Ordering::Relaxed);
+        entry.overdue_since.store(100, Ordering::Relaxed);
+        assert_eq!(entry.judge(105, &LIMITS), Order::Serve);
+        assert_eq!(entry.judge(106, &LIMITS), Order::Cut);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use wasmcluster_core::message::ReportKind;
 use crate::app::{App, Ticket};
 use crate::body::Patient;
 use crate::call::{Exchange, call};
+use crate::connections::Activity;
 use crate::failure::{Failure, Refusal};
 
 /// A call into a guest, not yet ended.
@@ -80,25 +81,27 @@ impl Guest {
 pub(crate) struct Leash {
     /// `None` when the time was up.
     guest: Arc<Mutex<Option<Guest>>>,
+    activity: Activity,
     /// Armed for a guest that has a deadline.
     timer: Option<AbortHandle>,
 }
 
 impl Leash {
-    pub(crate) fn new(guest: Guest) -> Self {
+    pub(crate) fn new(guest: Guest, activity: Activity) -> Self {
         let at = guest.deadline.at;
         let guest = Arc::new(Mutex::new(Some(guest)));
         let timer = at.map(|at| {
-            let guest = Arc::clone(&guest);
+            let (guest, activity) = (Arc::clone(&guest), activity.clone());
             let end = async move {
                 tokio::time::sleep_until(at).await;
                 if let Some(guest) = lock(&guest).take_if(|guest| guest.call.is_some()) {
+                    activity.response_overdue();
                     guest.app.report(&Failure::TimedOut);
                 }
             };
             tokio::spawn(end).abort_handle()
         });
-        Self { guest, timer }
+        Self { guest, activity, timer }
     }
 
     /// As [`Guest::poll`]; a guest whose time was up has timed out.
@@ -109,17 +112,30 @@ impl Leash {
         }
     }
 
+    /// Whether the time was up before the guest's end.
+    pub(crate) fn timed_out(&self) -> bool {
+        lock(&self.guest).is_none()
+    }
+
     /// The guest, with its own deadline again.
-    pub(crate) fn release(self) -> Option<Guest> {
+    pub(crate) fn release(mut self) -> Option<Guest> {
+        self.disarm();
         lock(&self.guest).take()
+    }
+
+    fn disarm(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+            if self.timed_out() {
+                self.activity.overdue_response_ended();
+            }
+        }
     }
 }
 
 impl Drop for Leash {
     fn drop(&mut self) {
-        if let Some(timer) = &self.timer {
-            timer.abort();
-        }
+        self.disarm();
     }
 }
 

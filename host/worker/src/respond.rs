@@ -34,7 +34,7 @@ pub(crate) async fn respond(
     let head_only = request.method() == Method::HEAD;
     let mut last = ends_connection(&request);
     let asked = match authority(&app, &request) {
-        Ok(authority) => ask(&app, request, authority).await,
+        Ok(authority) => ask(&app, &activity, request, authority).await,
         Err(refusal) => {
             // Who sends this may mean something else by what follows, too.
             last = true;
@@ -118,6 +118,7 @@ fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusa
 /// Puts the request to the guest, and waits for the head of its answer.
 async fn ask(
     app: &Arc<App>,
+    activity: &Activity,
     request: Request<Incoming>,
     authority: Authority,
 ) -> Result<(Response<ResponseBody>, Arc<Exchange>), Refusal> {
@@ -154,7 +155,13 @@ async fn ask(
         Ok(answer) => answer.into_parts(),
         Err(failure) => return Err(app.refuse(&failure, &exchange)),
     };
-    let mut rest = Some(Rest { app: Arc::clone(app), guest, body, exchange: Arc::clone(&exchange) });
+    let mut rest = Some(Rest {
+        app: Arc::clone(app),
+        guest,
+        body,
+        exchange: Arc::clone(&exchange),
+        activity: activity.clone(),
+    });
     let gathered = poll_fn(|cx| match rest.take() {
         Some(rest) => Poll::Ready(ResponseBody::gather(rest, cx)),
         None => Poll::Pending,

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::app::{App, Ticket};
 use crate::call::Exchange;
+use crate::connections::Activity;
 use crate::failure::Failure;
 use crate::guest::{Guest, Leash};
 
@@ -39,6 +40,7 @@ pub(crate) struct Rest<G = Guest> {
     pub(crate) guest: G,
     pub(crate) body: WasiBody,
     pub(crate) exchange: Arc<Exchange>,
+    pub(crate) activity: Activity,
 }
 
 impl ResponseBody {
@@ -69,8 +71,9 @@ impl ResponseBody {
                 Written::Some | Written::Nothing => break,
             }
         }
-        let Rest { app, guest, body, exchange } = rest;
-        gathered.rest = Some(Rest { app, guest: Leash::new(guest), body, exchange });
+        let Rest { app, guest, body, exchange, activity } = rest;
+        let guest = Leash::new(guest, activity.clone());
+        gathered.rest = Some(Rest { app, guest, body, exchange, activity });
         Ok(gathered)
     }
 
@@ -153,7 +156,11 @@ impl Rest<Leash> {
                 ready!(Pin::new(&mut self.body).poll_frame(cx))
             }
         };
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| body_failed(&error))))
+        match frame {
+            // A guest that was ended left its body as one that finished does.
+            None if self.guest.timed_out() => Poll::Ready(Some(Err(Failure::TimedOut))),
+            frame => Poll::Ready(frame.map(|frame| frame.map_err(|error| body_failed(&error)))),
+        }
     }
 }
 
