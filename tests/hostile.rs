@@ -2,7 +2,7 @@
 //!
 //! After each attack the same worker must answer the next request at once.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ fn everything_after(server: &Server, bytes: &[u8]) -> String {
     loop {
         match client.try_some() {
             Ok(some) if !some.is_empty() => answer.extend(some),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 panic!("the connection stays open after {:?}", String::from_utf8_lossy(bytes))
             }
             Ok(_) | Err(_) => return String::from_utf8_lossy(&answer).into_owned(),
@@ -609,15 +609,21 @@ fn connect_http2(server: &Server) -> RawClient {
     client
 }
 
-/// The next frame of this kind: its flags, its stream and its payload.
+/// The next frame: its kind, its flags, its stream and its payload.
+fn try_next_frame(client: &mut RawClient) -> io::Result<(u8, u8, u32, Vec<u8>)> {
+    let head = client.try_take(9)?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let payload = client.try_take(length as usize)?;
+    Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+}
+
+/// The payload of the next frame of this kind.
 #[track_caller]
-fn next_frame(client: &mut RawClient, kind: u8) -> (u8, u32, Vec<u8>) {
+fn next_frame(client: &mut RawClient, kind: u8) -> Vec<u8> {
     loop {
-        let head = client.try_take(9).unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let payload = client.try_take(length as usize).unwrap();
-        if head[3] == kind {
-            return (head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload);
+        let (next, _, _, payload) = try_next_frame(client).unwrap();
+        if next == kind {
+            return payload;
         }
     }
 }
@@ -631,12 +637,12 @@ fn http2_without_a_host_is_refused() {
     survived(&[], |server| {
         let mut client = connect_http2(server);
         client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, GET));
-        assert_eq!(next_frame(&mut client, HEADERS).2[0], STATUS_200);
+        assert_eq!(next_frame(&mut client, HEADERS)[0], STATUS_200);
         client.send(frame(HEADERS, END_STREAM | END_HEADERS, 3, &GET[..3]));
-        assert_eq!(next_frame(&mut client, HEADERS).2[0], STATUS_400);
+        assert_eq!(next_frame(&mut client, HEADERS)[0], STATUS_400);
         // The others on the connection are not to blame.
         client.send(frame(HEADERS, END_STREAM | END_HEADERS, 5, GET));
-        assert_eq!(next_frame(&mut client, HEADERS).2[0], STATUS_200);
+        assert_eq!(next_frame(&mut client, HEADERS)[0], STATUS_200);
     });
 }
 
@@ -702,10 +708,22 @@ fn a_client_of_http2_that_takes_no_data_is_cut_when_its_time_is_up() {
         // `/huge`, which has more to say than the window that a client begins with lets it.
         let path = [&[0x82, 0x86, 0x01, 1, b'a', 0x04, 12], &b"/huge?mib=10"[..]].concat();
         client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &path));
-        assert_eq!(next_frame(&mut client, HEADERS).2[0], STATUS_200);
-        next_frame(&mut client, DATA);
-        let (_, stream, _) = next_frame(&mut client, RST_STREAM);
-        assert_eq!(stream, 1);
+        assert_eq!(next_frame(&mut client, HEADERS)[0], STATUS_200);
+        let began = Instant::now();
+        // The window that a client begins with, and then the end of the stream or of the connection.
+        let mut taken = 0;
+        let end = loop {
+            match try_next_frame(&mut client) {
+                Ok((DATA, _, _, data)) => taken += data.len(),
+                Ok((RST_STREAM, _, stream, _)) => break Some(stream),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it is held for ever"),
+                Err(_) => break None,
+            }
+        };
+        assert!(matches!(end, Some(1) | None), "the reset of stream {end:?}");
+        assert!(taken < 1 << 16, "{taken} bytes");
+        assert!(began.elapsed() < AT_ONCE, "after {:?}", began.elapsed());
         server.wait_for_stderr("the guest took longer than 1s");
         expect_unharmed(&server, worker);
     }
@@ -719,10 +737,10 @@ fn half_a_body_and_then_silence_is_a_timeout_of_the_client_over_http2() {
     let path = [&[0x83, 0x86, 0x01, 1, b'a', 0x04, 8], &b"/discard"[..]].concat();
     client.send(frame(HEADERS, END_HEADERS, 1, &path));
     client.send(frame(DATA, 0, 1, b"hello"));
-    let (_, _, head) = next_frame(&mut client, HEADERS);
+    let head = next_frame(&mut client, HEADERS);
     // A literal with the name of a status by its index, coded in three bits less a digit: `408`.
     assert!(![STATUS_200, STATUS_400].contains(&head[0]), "{head:x?}");
-    let (_, _, text) = next_frame(&mut client, DATA);
+    let text = next_frame(&mut client, DATA);
     assert_eq!(String::from_utf8_lossy(&text), "the rest of the request did not come\n");
     expect_unharmed(&server, worker);
 }
