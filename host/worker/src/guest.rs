@@ -82,13 +82,15 @@ pub(crate) struct Leash {
     /// `None` when the time was up.
     guest: Arc<Mutex<Option<Guest>>>,
     activity: Activity,
+    at: Option<Instant>,
     /// Armed for a guest that has a deadline.
     timer: Option<AbortHandle>,
 }
 
 impl Leash {
-    pub(crate) fn new(guest: Guest, activity: Activity) -> Self {
-        let at = guest.deadline.at;
+    pub(crate) fn new(mut guest: Guest, activity: Activity) -> Self {
+        // Two clocks would race for who says that the time is up.
+        let at = guest.deadline.suspend();
         let guest = Arc::new(Mutex::new(Some(guest)));
         let timer = at.map(|at| {
             let (guest, activity) = (Arc::clone(&guest), activity.clone());
@@ -101,7 +103,7 @@ impl Leash {
             };
             tokio::spawn(end).abort_handle()
         });
-        Self { guest, activity, timer }
+        Self { guest, activity, at, timer }
     }
 
     /// As [`Guest::poll`]; a guest whose time was up has timed out.
@@ -120,7 +122,9 @@ impl Leash {
     /// The guest, with its own deadline again.
     pub(crate) fn release(mut self) -> Option<Guest> {
         self.disarm();
-        lock(&self.guest).take()
+        let mut guest = lock(&self.guest).take()?;
+        guest.deadline.at = self.at;
+        Some(guest)
     }
 
     fn disarm(&mut self) {
@@ -158,6 +162,12 @@ impl Deadline {
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
         let at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self { at, timeout: timeout.unwrap_or_default(), sleep: None }
+    }
+
+    /// Stops the clock; says when it would have struck.
+    fn suspend(&mut self) -> Option<Instant> {
+        self.sleep = None;
+        self.at.take()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

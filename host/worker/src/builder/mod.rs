@@ -67,7 +67,7 @@ fn build(supervisor: &mut Supervisor, name: &str) -> Result<Built, Refusal> {
     let inspected = inspect::component(name, &bytes)?;
     let engine = engine::compiler(inspected.shape).map_err(|error| Rejection {
         message: format!("cannot compile for this machine: {error:#}"),
-        hint: None,
+        hint: Some("x86-64 and aarch64 are supported".into()),
     })?;
     let digest: [u8; 32] = Sha256::digest(&bytes).into();
     let key = Sha256::new().chain_update(engine::fingerprint(&engine)).chain_update(digest).finalize();
@@ -113,9 +113,11 @@ fn compile(
     linker(engine, inspected.shape)
         .and_then(|linker| linker.instantiate_pre(&component))
         .and_then(|linked| Handler::find(linked, inspected.shape))
-        .map_err(|error| Rejection {
-            message: format!("`{name}` cannot be linked: {error:#}"),
-            hint: None,
+        .map_err(|error| {
+            Rejection::new(
+                format!("`{name}` cannot be linked: {error:#}"),
+                "build it again with released bindings of `wasi:http`",
+            )
         })?;
     let needs = component.resources_required().map_or(
         Needs { memories: 1, initial_memory: 0, tables: 1, initial_table: 0 },
