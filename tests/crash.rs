@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -195,9 +196,32 @@ fn it_ends_with_code_7_when_every_slot_is_given_up() {
 
 #[test]
 fn a_worker_that_is_not_ready_in_time_is_killed() {
-    let args = ["--listen-timeout", "1ms", "--max-restarts", "1"];
-    let finished = Server::of("hello-p2").instances(1).args(args).program().run();
-    finished.expect_code(7).expect_stderr(": not ready after 1ms\n").expect_stderr(": killed; restarting\n");
+    // Its start function computes for ever: however slow this machine is, it is not ready in time.
+    let never_starts = wat::parse_str(
+        r#"(component
+            (import "wasi:http/types@0.2.0" (instance $types
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            (alias export $types "incoming-request" (type $request))
+            (alias export $types "response-outparam" (type $answer))
+            (core module $m
+                (func $start (loop (br 0)))
+                (start $start)
+                (func (export "handle") (param i32 i32)))
+            (core instance $i (instantiate $m))
+            (func $handle (param "request" (own $request)) (param "response-out" (own $answer))
+                (canon lift (core func $i "handle")))
+            (instance $handler (export "handle" (func $handle)))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#,
+    )
+    .unwrap();
+    let args = ["--listen-timeout", "100ms", "--max-restarts", "1"];
+    let server = Server::of_file(Path::new("never-starts.wasm")).file("never-starts.wasm", never_starts);
+    let finished = server.instances(1).args(args).program().run();
+    finished
+        .expect_code(7)
+        .expect_stderr(": not ready after 100ms\n")
+        .expect_stderr(": killed; restarting\n");
     finished.expect_nothing_left();
 }
 
@@ -306,7 +330,7 @@ fn connection_to_slot(server: &Server, slot: u64) -> RawClient {
     })
 }
 
-fn files(directory: &std::path::Path) -> Vec<String> {
+fn files(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.sort();
