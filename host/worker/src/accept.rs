@@ -17,7 +17,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// The slot's queue, and where its connections go.
 pub(crate) struct Acceptor {
-    pub(crate) app: Arc<App>,
+    pub(crate) app: &'static App,
     pub(crate) connections: Arc<Connections>,
     pub(crate) protocols: Arc<Protocols>,
     pub(crate) listener: TcpListener,
@@ -29,7 +29,7 @@ pub(crate) async fn accept(acceptor: Acceptor, stop: Arc<Notify>) {
     let Acceptor { app, connections, protocols, listener, max_connections } = acceptor;
     let enter = |socket| {
         let guard = connections.enter();
-        tokio::spawn(connection::serve(Arc::clone(&app), Arc::clone(&protocols), guard, socket));
+        tokio::spawn(connection::serve(app, Arc::clone(&protocols), guard, socket));
     };
     let serve = async {
         loop {

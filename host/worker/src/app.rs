@@ -1,6 +1,5 @@
 //! The component, loaded and linked, and what all its requests share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
@@ -12,13 +11,15 @@ use crate::instance::Instances;
 use crate::reports::Reports;
 
 /// Everything a request needs, shared by all connections of a worker.
+///
+/// There is one, and it lives as long as the process: a request counts no references to it.
 pub(crate) struct App {
     pub(crate) instances: Instances,
     pub(crate) serving: Serving,
     pub(crate) reports: Reports,
     pub(crate) ticker: Ticker,
     /// Requests inside the guest. The cap keeps what a crash can lose small; the rest waits.
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) places: &'static Semaphore,
     /// Stands in where a client of HTTP/1.0 names no host.
     pub(crate) authority: http::uri::Authority,
     draining: AtomicBool,
@@ -27,25 +28,25 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(
+    pub(crate) fn start(
         instances: Instances,
         serving: Serving,
         reports: Reports,
         ticker: Ticker,
-        permits: Arc<Semaphore>,
+        places: &'static Semaphore,
         authority: http::uri::Authority,
-    ) -> Self {
-        Self {
+    ) -> &'static Self {
+        Box::leak(Box::new(Self {
             instances,
             serving,
             reports,
             ticker,
-            permits,
+            places,
             authority,
             draining: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
             finished: Notify::new(),
-        }
+        }))
     }
 
     /// From now on every response asks its client to take the next request elsewhere.
@@ -76,13 +77,13 @@ impl App {
 
 /// Counts one request as unfinished until it is dropped.
 pub(crate) struct Ticket {
-    app: Arc<App>,
+    app: &'static App,
     activity: Option<Activity>,
 }
 
 impl Ticket {
     /// For a request on a connection.
-    pub(crate) fn of(app: &Arc<App>, activity: Activity) -> Self {
+    pub(crate) fn of(app: &'static App, activity: Activity) -> Self {
         activity.request_began();
         let mut ticket = Self::detached(app);
         ticket.activity = Some(activity);
@@ -90,9 +91,9 @@ impl Ticket {
     }
 
     /// For a guest that works on when its connection has its response.
-    pub(crate) fn detached(app: &Arc<App>) -> Self {
+    pub(crate) fn detached(app: &'static App) -> Self {
         app.unfinished.fetch_add(1, Ordering::Relaxed);
-        Self { app: Arc::clone(app), activity: None }
+        Self { app, activity: None }
     }
 }
 

@@ -1,28 +1,37 @@
 //! One request inside the guest, as a future that ends when the guest has.
 //!
-//! The response's head leaves through [`Exchange`] while the future goes on: a guest writes its body, and may work on,
-//! after it has answered.
+//! The answer leaves through [`Exchange`] while the future goes on: a guest writes its body, and may work on, after it
+//! has answered.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use http::header::HOST;
-use http::uri::{Authority, Scheme};
+use http::uri::{self, Authority};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme as P2Scheme;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
+use crate::answer::{Answer, Taken};
 use crate::body::Patient;
 use crate::failure::Failure;
-use crate::instance::{Exports, Instance, Instances};
+use crate::instance::{Instance, Instances, Pool};
+use crate::state::State;
+
+/// A call into a guest, not yet ended. Dropping it cancels the guest.
+pub(crate) type Call = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Where a guest and the connection that waits for its answer meet.
 #[derive(Default)]
 pub(crate) struct Exchange {
-    head: Mutex<Option<Head>>,
+    answer: Mutex<Option<Result<Answer, String>>>,
     /// What the client did wrong with its body, as an [`Upload`].
     upload: AtomicU8,
     /// Nothing more will be read from the response's body.
@@ -51,17 +60,18 @@ impl Upload {
     }
 }
 
-/// What a guest answered: a response, or in words why there is none.
-pub(crate) type Head = Result<Response<WasiBody>, String>;
-
 impl Exchange {
-    fn answer(&self, head: Head) {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    fn answer(&self, answer: Result<Response<WasiBody>, String>) {
+        *self.lock() = Some(answer.map(Answer::from));
     }
 
-    /// The answer, once, when it is there.
-    pub(crate) fn take(&self) -> Option<Head> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The answer, once, when it is there; or in words why there is none.
+    pub(crate) fn take(&self) -> Option<Result<Answer, String>> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Result<Answer, String>>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes how reading the request's body ended.
@@ -81,22 +91,38 @@ impl Exchange {
     pub(crate) fn end_body(&self) {
         self.body_over.store(true, Ordering::Relaxed);
     }
+
+    /// Takes what the guest has written of its body by now, if nobody has come for the answer yet. A guest whose body is
+    /// taken can go on writing: poll the call again after [`Taken::Some`].
+    pub(crate) fn gather(&self) -> Taken {
+        let mut answer = self.lock();
+        match answer.as_mut() {
+            Some(Ok(written)) => written.gather().unwrap_or_else(|failed| {
+                *answer = Some(Err(failed));
+                Taken::Nothing
+            }),
+            Some(Err(_)) | None => Taken::Nothing,
+        }
+    }
+
+    /// Whether the body was read to its end. As long as nobody has come for the answer it is read here, so that a guest
+    /// that does not wait is through with its whole response before anybody does.
+    fn body_is_over(&self) -> bool {
+        self.body_over.load(Ordering::Relaxed) || self.gather() == Taken::Everything
+    }
 }
 
 /// Takes an instance, gives it the request, and keeps the instance if it may serve another.
-pub(crate) async fn call(
-    instances: &Instances,
+pub(crate) fn call(
+    instances: &'static Instances,
     exchange: Arc<Exchange>,
     request: Request<Patient<Incoming>>,
     authority: Authority,
-) -> Result<(), Failure> {
-    let mut instance = instances.take().await?;
-    match &instance.exports {
-        Exports::P2(_) => call_p2(&mut instance, exchange, request, authority).await?,
-        Exports::P3(_) => call_p3(&mut instance, exchange, request, authority).await?,
+) -> Call {
+    match instances {
+        Instances::P2(pool) => Box::pin(call_p2(pool, exchange, request, authority)),
+        Instances::P3(pool) => Box::pin(call_p3(pool, exchange, request, authority)),
     }
-    instances.put_back(instance);
-    Ok(())
 }
 
 fn refused(code: &impl std::fmt::Debug) -> String {
@@ -104,41 +130,40 @@ fn refused(code: &impl std::fmt::Debug) -> String {
 }
 
 async fn call_p2(
-    Instance { store, exports, .. }: &mut Instance,
+    pool: &Pool<ProxyPre<State>>,
     exchange: Arc<Exchange>,
     request: Request<Patient<Incoming>>,
     authority: Authority,
 ) -> Result<(), Failure> {
-    let Exports::P2(proxy) = exports else {
-        return Err(Failure::NoAnswer("the component changed its shape".into()));
-    };
+    let mut instance = pool.take().await?;
     // The only request without a name is one of HTTP/1.0.
     let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
     let request = if named { request } else { absolute(request, authority) };
-    let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(P2Scheme::Http, request)?;
+    let mut http = instance.store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
         exchange.answer(answer.map_err(|code| refused(&code)));
     })?;
-    proxy.wasi_http_incoming_handler().call_handle(store, request, out).await?;
+    let handler = instance.exports.wasi_http_incoming_handler();
+    handler.call_handle(&mut instance.store, request, out).await?;
+    pool.put_back(instance);
     Ok(())
 }
 
 async fn call_p3(
-    Instance { store, exports, .. }: &mut Instance,
+    pool: &Pool<ServicePre<State>>,
     exchange: Arc<Exchange>,
     request: Request<Patient<Incoming>>,
     authority: Authority,
 ) -> Result<(), Failure> {
-    let Exports::P3(service) = exports else {
-        return Err(Failure::NoAnswer("the component changed its shape".into()));
-    };
+    let mut instance = pool.take().await?;
+    let Instance { store, exports, .. } = &mut instance;
     let request = absolute(request, authority);
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
-    let sent: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
+    let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
     store
         .run_concurrent(async |accessor| {
-            let response = match service.handle(accessor, request).await? {
+            let response = match exports.handle(accessor, request).await? {
                 Ok(response) => response,
                 Err(code) => {
                     exchange.answer(Err(refused(&code)));
@@ -148,16 +173,13 @@ async fn call_p3(
             exchange.answer(Ok(accessor.with(|store| response.into_http(store, sent))?));
             // The body is carried by this store: leave only when it was read, and when the guest has nothing left to do.
             poll_fn(|cx| {
-                if exchange.body_over.load(Ordering::Relaxed) {
-                    accessor.poll_no_interesting_tasks(cx)
-                } else {
-                    std::task::Poll::Pending
-                }
+                if exchange.body_is_over() { accessor.poll_no_interesting_tasks(cx) } else { Poll::Pending }
             })
             .await;
             wasmtime::error::Ok(())
         })
         .await??;
+    pool.put_back(instance);
     Ok(())
 }
 
@@ -166,7 +188,7 @@ async fn call_p3(
 fn absolute<B>(mut request: Request<B>, authority: Authority) -> Request<B> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     // What the connection is, not what the client says: a guest may trust it.
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(uri::Scheme::HTTP);
     parts.authority.get_or_insert(authority);
     // Of the forms a request may have only `OPTIONS *` and `CONNECT` lack a path that an absolute URI can carry.
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();

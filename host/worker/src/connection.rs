@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -15,7 +14,7 @@ use wasmcluster_core::app::Serving;
 
 use crate::app::App;
 use crate::connections::{Guard, Order};
-use crate::respond::respond;
+use crate::respond::Responder;
 use crate::stream::{Protocol, Stream, protocol};
 
 /// Room for the first read. Most requests without a body fit.
@@ -51,7 +50,7 @@ impl Protocols {
 const MIN_BUFFER: usize = 64 << 10;
 
 /// Serves `socket` until it is closed by either side, or by order.
-pub(crate) async fn serve(app: Arc<App>, protocols: Arc<Protocols>, guard: Guard, mut socket: TcpStream) {
+pub(crate) async fn serve(app: &'static App, protocols: Arc<Protocols>, guard: Guard, mut socket: TcpStream) {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let protocol = {
         let mut reading = pin!(read_protocol(&mut socket, &mut first));
@@ -66,7 +65,7 @@ pub(crate) async fn serve(app: Arc<App>, protocols: Arc<Protocols>, guard: Guard
 
     let activity = guard.activity();
     let io = TokioIo::new(Stream::new(first.freeze(), socket, activity.clone()));
-    let service = service_fn(move |request| respond(Arc::clone(&app), activity.clone(), request));
+    let service = Responder::new(app, activity);
     match protocol {
         Protocol::Http1 => {
             let mut connection = pin!(protocols.http1.serve_connection(io, service));

@@ -29,11 +29,11 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread. It ticks while `permits` are out, of which there are `total`.
+    /// Starts the thread. It ticks while some of `places` are taken, of which there are `total`.
     ///
     /// # Errors
     /// Fails when no thread can be started.
-    pub(crate) fn start(engine: Engine, permits: Arc<Semaphore>, total: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: Engine, places: &'static Semaphore, total: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let ours = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).stack_size(64 << 10).spawn(move || {
@@ -41,7 +41,7 @@ impl Ticker {
             loop {
                 thread::sleep(TICK);
                 engine.increment_epoch();
-                let idle = !ours.used.swap(false, Ordering::SeqCst) && permits.available_permits() == total;
+                let idle = !ours.used.swap(false, Ordering::SeqCst) && places.available_permits() == total;
                 quiet = if idle { quiet + 1 } else { 0 };
                 if quiet >= LINGER {
                     ours.parked.store(true, Ordering::SeqCst);

@@ -3,61 +3,72 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
 use http::uri::Authority;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::SemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use wasmcluster_core::message::ReportKind;
 
 use crate::app::{App, Ticket};
 use crate::body::Patient;
-use crate::call::{Exchange, call};
+use crate::call::{Call, Exchange, call};
 use crate::connections::Activity;
 use crate::failure::{Failure, Refusal};
-
-/// A call into a guest, not yet ended.
-type Call = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// A guest's call, its deadline, and its place under the cap. Dropping it cancels the guest.
 pub(crate) struct Guest {
     /// `None` when it has ended.
     call: Option<Call>,
     deadline: Deadline,
-    permit: Option<OwnedSemaphorePermit>,
-    app: Arc<App>,
+    place: Option<SemaphorePermit<'static>>,
+    app: &'static App,
 }
 
 impl Guest {
     /// Prepares the call. Nothing happens before the first [`poll`](Self::poll).
     pub(crate) fn new(
-        app: &Arc<App>,
+        app: &'static App,
         exchange: &Arc<Exchange>,
         request: Request<Patient<Incoming>>,
         authority: Authority,
-        (permit, deadline): (OwnedSemaphorePermit, Deadline),
+        (place, deadline): (SemaphorePermit<'static>, Deadline),
     ) -> Self {
         app.ticker.touch();
-        let (own, exchange) = (Arc::clone(app), Arc::clone(exchange));
-        let call = Box::pin(async move { call(&own.instances, exchange, request, authority).await });
-        Self { call: Some(call), deadline, permit: Some(permit), app: Arc::clone(app) }
+        let call = call(&app.instances, Arc::clone(exchange), request, authority);
+        Self { call: Some(call), deadline, place: Some(place), app }
     }
 
     /// Ready once the guest has ended, well or not, or its time has.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        match self.advance(cx) {
+            Poll::Pending => self.poll_deadline(cx).map(Err),
+            ended => ended,
+        }
+    }
+
+    /// Lets the guest work until it waits. Ready once it has ended, well or not.
+    pub(crate) fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(call) = &mut self.call else { return Poll::Ready(Ok(())) };
-        let ended = match call.as_mut().poll(cx) {
-            Poll::Ready(ended) => ended,
-            Poll::Pending if self.deadline.poll(cx).is_ready() => Err(Failure::TimedOut),
-            Poll::Pending => return Poll::Pending,
-        };
-        self.call = None;
-        self.permit = None;
+        let ended = ready!(call.as_mut().poll(cx));
+        self.end();
         Poll::Ready(ended)
+    }
+
+    /// Ready once the guest's time has ended, and with it the guest.
+    pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        ready!(self.deadline.poll(cx));
+        self.end();
+        Poll::Ready(Failure::TimedOut)
+    }
+
+    fn end(&mut self) {
+        self.call = None;
+        self.place = None;
     }
 
     /// Lets a guest that works on after its response do so, within its time.
@@ -65,7 +76,7 @@ impl Guest {
         match self.poll(cx) {
             Poll::Ready(ended) => self.app.report_if_failed(ended),
             Poll::Pending => {
-                let ticket = Ticket::detached(&self.app);
+                let ticket = Ticket::detached(self.app);
                 tokio::spawn(async move {
                     let ended = poll_fn(|cx| self.poll(cx)).await;
                     self.app.report_if_failed(ended);
@@ -123,7 +134,7 @@ impl Leash {
     pub(crate) fn release(mut self) -> Option<Guest> {
         self.disarm();
         let mut guest = lock(&self.guest).take()?;
-        guest.deadline.at = self.at;
+        guest.deadline.resume(self.at);
         Some(guest)
     }
 
@@ -150,28 +161,42 @@ fn lock(guest: &Mutex<Option<Guest>>) -> MutexGuard<'_, Option<Guest>> {
 
 /// The wall clock of one request. It bounds computing too: a guest that computes is interrupted at every tick, and its
 /// call is pending then.
+///
+/// It starts when the request first waits, which is at the first tick at the latest. Most requests never do, and never
+/// look at a clock.
 pub(crate) struct Deadline {
+    timeout: Option<Duration>,
+    /// `None` until it has started.
     at: Option<Instant>,
-    timeout: Duration,
-    /// Made when the request first waits: most never do.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// `None` is without end.
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
-        let at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { at, timeout: timeout.unwrap_or_default(), sleep: None }
+        Self { timeout, at: None, sleep: None }
+    }
+
+    fn at(&mut self) -> Option<Instant> {
+        if self.at.is_none() {
+            self.at = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        }
+        self.at
     }
 
     /// Stops the clock; says when it would have struck.
     fn suspend(&mut self) -> Option<Instant> {
-        self.sleep = None;
-        self.at.take()
+        let at = self.at();
+        *self = Self::after(None);
+        at
+    }
+
+    fn resume(&mut self, at: Option<Instant>) {
+        self.at = at;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Pending };
+        let Some(at) = self.at() else { return Poll::Pending };
         self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at))).as_mut().poll(cx)
     }
 
@@ -179,19 +204,15 @@ impl Deadline {
     ///
     /// # Errors
     /// Fails when none came free in time.
-    pub(crate) async fn permit(&self, app: &App) -> Result<OwnedSemaphorePermit, Refusal> {
-        if let Ok(permit) = Arc::clone(&app.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let acquire = Arc::clone(&app.permits).acquire_owned();
-        let acquired = match self.at {
-            Some(at) => tokio::time::timeout_at(at, acquire).await.ok(),
-            None => Some(acquire.await),
+    pub(crate) async fn place(&mut self, app: &'static App) -> Result<SemaphorePermit<'static>, Refusal> {
+        let acquired = match self.at() {
+            Some(at) => tokio::time::timeout_at(at, app.places.acquire()).await.ok(),
+            None => Some(app.places.acquire().await),
         };
         acquired.and_then(Result::ok).ok_or_else(|| {
             app.reports.say(
                 ReportKind::Timeout,
-                format!("a request waited longer than {:?} for its turn", self.timeout),
+                format!("a request waited longer than {:?} for its turn", self.timeout.unwrap_or_default()),
                 Some("raise `--instances` or `--max-concurrent-requests`".into()),
             );
             Refusal::busy()

@@ -1,7 +1,8 @@
 //! Instances of the component: made, lent to one request at a time, and kept where reuse is allowed.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -14,73 +15,140 @@ use crate::grants::Grants;
 use crate::state::State;
 
 /// One instance in a store of its own.
-pub(crate) struct Instance {
+pub(crate) struct Instance<E> {
     pub(crate) store: Store<State>,
-    pub(crate) exports: Exports,
+    /// Where its handler is.
+    pub(crate) exports: E,
     served: u32,
-    /// When it was last put back; `None` while it never was.
-    idle_since: Option<Instant>,
+    /// The sweep before which it was last put back.
+    idle_since: u32,
 }
 
-/// The handler that the component exports.
-pub(crate) enum Exports {
-    P2(Proxy),
-    P3(Service),
+/// The instances of the component, by what it exports.
+pub(crate) enum Instances {
+    P2(Pool<ProxyPre<State>>),
+    P3(Pool<ServicePre<State>>),
 }
 
 /// The linked component, and the instances of it that wait for a request.
-pub(crate) struct Instances {
+pub(crate) struct Pool<H: Handler> {
     engine: Engine,
-    handler: Handler,
+    handler: H,
     grants: Arc<Grants>,
-    max_served: u32,
-    idle_timeout: Duration,
-    idle: Mutex<Vec<Instance>>,
+    reuse: Reuse,
+    /// How often instances have been looked through: the clock that they are timed by, and free to read.
+    sweeps: AtomicU32,
+    idle: Mutex<Vec<Instance<H::Exports>>>,
+}
+
+/// How long instances are kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Reuse {
+    /// How many requests one instance may serve; 1 keeps none.
+    pub(crate) max_served: u32,
+    pub(crate) idle_timeout: Duration,
 }
 
 /// A linked component, with the place of its handler known.
-pub(crate) enum Handler {
-    P2(ProxyPre<State>),
-    P3(ServicePre<State>),
+pub(crate) trait Handler: Send + Sync {
+    type Exports: Send;
+
+    /// # Errors
+    /// Fails when the component traps while starting, or the pool is empty.
+    fn instantiate(
+        &self,
+        store: &mut Store<State>,
+    ) -> impl Future<Output = wasmtime::Result<Self::Exports>> + Send;
 }
 
-impl Handler {
-    /// # Errors
-    /// Fails when the component does not export the handler that `shape` says.
-    pub(crate) fn find(linked: InstancePre<State>, shape: Shape) -> wasmtime::Result<Self> {
-        Ok(match shape {
-            Shape::P2 => Self::P2(ProxyPre::new(linked)?),
-            Shape::P3 => Self::P3(ServicePre::new(linked)?),
-        })
+impl Handler for ProxyPre<State> {
+    type Exports = Proxy;
+
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Proxy> {
+        self.instantiate_async(store).await
+    }
+}
+
+impl Handler for ServicePre<State> {
+    type Exports = Service;
+
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Service> {
+        self.instantiate_async(store).await
+    }
+}
+
+/// Whether the component exports the handler that its shape says.
+///
+/// # Errors
+/// Fails when it does not.
+pub(crate) fn has_handler(linked: InstancePre<State>, shape: Shape) -> wasmtime::Result<()> {
+    match shape {
+        Shape::P2 => ProxyPre::new(linked).map(drop),
+        Shape::P3 => ServicePre::new(linked).map(drop),
     }
 }
 
 impl Instances {
-    /// `max_served` is how many requests one instance may serve; 1 keeps none.
+    /// # Errors
+    /// Fails when the component does not export the handler that `shape` says.
     pub(crate) fn new(
         engine: Engine,
-        handler: Handler,
+        linked: InstancePre<State>,
+        shape: Shape,
         grants: Arc<Grants>,
-        (max_served, idle_timeout): (u32, Duration),
-    ) -> Self {
-        Self { engine, handler, grants, max_served, idle_timeout, idle: Mutex::default() }
+        reuse: Reuse,
+    ) -> wasmtime::Result<Self> {
+        Ok(match shape {
+            Shape::P2 => Self::P2(Pool::new(engine, ProxyPre::new(linked)?, grants, reuse)),
+            Shape::P3 => Self::P3(Pool::new(engine, ServicePre::new(linked)?, grants, reuse)),
+        })
+    }
+
+    /// Makes one instance, to see that it can be made.
+    ///
+    /// # Errors
+    /// Fails when the component traps while starting.
+    pub(crate) async fn prove(&self) -> wasmtime::Result<()> {
+        match self {
+            Self::P2(pool) => pool.take().await.map(drop),
+            Self::P3(pool) => pool.take().await.map(drop),
+        }
+    }
+
+    /// Lets instances go that waited too long. Never returns where instances are kept.
+    pub(crate) async fn expire(&self) {
+        match self {
+            Self::P2(pool) => pool.expire().await,
+            Self::P3(pool) => pool.expire().await,
+        }
+    }
+
+    /// Lets all instances go that wait, and with them the last line that each may have begun to print.
+    pub(crate) fn clear(&self) {
+        match self {
+            Self::P2(pool) => pool.clear(),
+            Self::P3(pool) => pool.clear(),
+        }
+    }
+}
+
+impl<H: Handler> Pool<H> {
+    fn new(engine: Engine, handler: H, grants: Arc<Grants>, reuse: Reuse) -> Self {
+        let (sweeps, idle) = (AtomicU32::new(0), Mutex::default());
+        Self { engine, handler, grants, reuse, sweeps, idle }
     }
 
     /// An instance for one request: one that waits, the most recently used first, or a fresh one.
     ///
     /// # Errors
     /// Fails when the component traps while starting, or the pool is empty.
-    pub(crate) async fn take(&self) -> wasmtime::Result<Instance> {
-        if self.max_served > 1
+    pub(crate) async fn take(&self) -> wasmtime::Result<Instance<H::Exports>> {
+        if self.reuse.max_served > 1
             && let Some(mut instance) = self.lock().pop()
         {
             instance.store.set_epoch_deadline(1);
             return Ok(instance);
         }
-        self.make().await
-    }
-
-    async fn make(&self) -> wasmtime::Result<Instance> {
         let mut store = Store::new(&self.engine, State::new(&self.grants));
         store.limiter(|state| state.limits());
         // Not the stock yield: it wakes itself before the runtime looks at sockets and timers, and three guests that
@@ -89,48 +157,43 @@ impl Instances {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let exports = match &self.handler {
-            Handler::P2(proxy) => Exports::P2(proxy.instantiate_async(&mut store).await?),
-            Handler::P3(service) => Exports::P3(service.instantiate_async(&mut store).await?),
-        };
-        Ok(Instance { store, exports, served: 0, idle_since: None })
+        let exports = self.handler.instantiate(&mut store).await?;
+        Ok(Instance { store, exports, served: 0, idle_since: 0 })
     }
 
     /// Takes back an instance whose request ended well.
-    pub(crate) fn put_back(&self, mut instance: Instance) {
+    pub(crate) fn put_back(&self, mut instance: Instance<H::Exports>) {
         instance.served += 1;
-        if instance.served < self.max_served {
-            instance.idle_since = Some(Instant::now());
+        if instance.served < self.reuse.max_served {
+            instance.idle_since = self.sweeps.load(Ordering::Relaxed);
             self.lock().push(instance);
         }
     }
 
-    /// Lets instances go that waited too long. Never returns where instances are kept.
-    pub(crate) async fn expire(&self) {
-        if self.max_served == 1 {
+    async fn expire(&self) {
+        if self.reuse.max_served == 1 {
             return;
         }
         loop {
-            tokio::time::sleep((self.idle_timeout / 2).max(Duration::from_millis(10))).await;
-            // The vector is a stack, so the instance that waits longest is the first.
-            let expired: Vec<Instance> = {
+            tokio::time::sleep((self.reuse.idle_timeout / 2).max(Duration::from_millis(10))).await;
+            let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            // Between this sweep and the third to last lies the whole timeout. The vector is a stack, so the instance
+            // that waits longest is the first.
+            let expired: Vec<_> = {
                 let mut idle = self.lock();
-                let fresh = idle.partition_point(|instance| {
-                    instance.idle_since.is_some_and(|since| since.elapsed() >= self.idle_timeout)
-                });
+                let fresh = idle.partition_point(|instance| sweep.wrapping_sub(instance.idle_since) >= 3);
                 idle.drain(..fresh).collect()
             };
             drop(expired);
         }
     }
 
-    /// Lets all instances go that wait, and with them the last line that each may have begun to print.
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         let waiting = std::mem::take(&mut *self.lock());
         drop(waiting);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance<H::Exports>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

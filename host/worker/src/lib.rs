@@ -7,6 +7,7 @@ pub mod builder;
 pub mod worker;
 
 mod accept;
+mod answer;
 mod app;
 mod artifact;
 mod body;

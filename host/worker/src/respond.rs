@@ -4,62 +4,214 @@
 //! inside the response's body. Nothing is spawned and no channel is added, so backpressure reaches the guest by itself
 //! and a client that leaves cancels it.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::sync::SemaphorePermit;
 
+use crate::answer::{Answer, Taken};
 use crate::app::{App, Ticket};
 use crate::body::Patient;
 use crate::call::{Exchange, Upload};
 use crate::connections::Activity;
 use crate::failure::{Failure, Refusal};
 use crate::guest::{Deadline, Guest};
-use crate::response::{ResponseBody, Rest};
+use crate::response::{ResponseBody, response};
 
-/// Answers one request. What goes wrong becomes a response, so this never fails.
-pub(crate) async fn respond(
-    app: Arc<App>,
+/// How often a guest may add to its response before the head is sent. One that writes in crumbs would keep everybody else
+/// waiting.
+const MAX_ROUNDS: u32 = 32;
+
+/// What answers the requests of one connection.
+pub(crate) struct Responder {
+    app: &'static App,
     activity: Activity,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let ticket = Ticket::of(&app, activity.clone());
-    let http1 = request.version() <= Version::HTTP_11;
-    let head_only = request.method() == Method::HEAD;
-    let mut last = ends_connection(&request);
-    let asked = match authority(&app, &request) {
-        Ok(authority) => ask(&app, &activity, request, authority).await,
-        Err(refusal) => {
+    /// The last name under which the client asked, which is the next one, too: it need not be understood again.
+    host: RefCell<Option<Authority>>,
+}
+
+impl Responder {
+    pub(crate) fn new(app: &'static App, activity: Activity) -> Self {
+        Self { app, activity, host: RefCell::default() }
+    }
+}
+
+impl Service<Request<Incoming>> for Responder {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Responding;
+
+    fn call(&self, request: Request<Incoming>) -> Responding {
+        let ticket = Ticket::of(self.app, self.activity.clone());
+        let http1 = request.version() <= Version::HTTP_11;
+        let head_only = request.method() == Method::HEAD;
+        let last = ends_connection(&request);
+        let (last, stage) = match self.authority(&request) {
+            Ok(authority) => (last, Stage::admit(self.app, request, authority)),
             // Who sends this may mean something else by what follows, too.
-            last = true;
-            Err(refusal)
+            Err(refusal) => (true, Stage::Refused(refusal)),
+        };
+        let activity = self.activity.clone();
+        Responding {
+            app: self.app,
+            activity,
+            ticket: Some(ticket),
+            http1,
+            head_only,
+            last,
+            stage: Some(stage),
         }
-    };
-    let mut response = match asked {
-        Ok((response, exchange)) => {
-            // Its body is there to be read and nobody will: what follows it can be found only by reading it all.
-            if response.body().is_complete() && exchange.uploaded() == Upload::Open {
-                activity.leave_unread();
-                last = true;
+    }
+}
+
+/// The response to one request, as a future. What goes wrong becomes a response, so it never fails.
+pub(crate) struct Responding {
+    app: &'static App,
+    activity: Activity,
+    ticket: Option<Ticket>,
+    http1: bool,
+    head_only: bool,
+    /// The connection ends with this.
+    last: bool,
+    stage: Option<Stage>,
+}
+
+/// How far a request has come.
+enum Stage {
+    /// There was no place under the cap.
+    Waiting(Pin<Box<dyn Future<Output = Result<Asked, Refusal>> + Send>>),
+    Asked(Asked),
+    Refused(Refusal),
+}
+
+/// A guest that was asked, and where its answer will be.
+struct Asked {
+    guest: Guest,
+    exchange: Arc<Exchange>,
+}
+
+impl Stage {
+    fn admit(app: &'static App, request: Request<Incoming>, authority: Authority) -> Self {
+        let mut deadline = Deadline::after(app.serving.timeout);
+        match app.places.try_acquire() {
+            Ok(place) => Self::Asked(Asked::new(app, request, authority, (place, deadline))),
+            Err(_) => Self::Waiting(Box::pin(async move {
+                let place = deadline.place(app).await?;
+                Ok(Asked::new(app, request, authority, (place, deadline)))
+            })),
+        }
+    }
+}
+
+impl Asked {
+    fn new(
+        app: &'static App,
+        request: Request<Incoming>,
+        authority: Authority,
+        entry: (SemaphorePermit<'static>, Deadline),
+    ) -> Self {
+        let exchange = Arc::new(Exchange::default());
+        let request = request.map(|body| {
+            let empty = body.is_end_stream();
+            let body = Patient::new(body, app.serving.body_timeout);
+            if empty {
+                exchange.upload(Upload::Complete);
+                body
+            } else {
+                body.telling(Arc::clone(&exchange))
             }
-            response
+        });
+        Self { guest: Guest::new(app, &exchange, request, authority, entry), exchange }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
+        let mut ended = self.guest.advance(cx);
+        for _ in 0..MAX_ROUNDS {
+            // What was written is kept with the head, and the guest writes on for as long as it does so without waiting.
+            if self.exchange.gather() != Taken::Some || ended.is_ready() {
+                break;
+            }
+            ended = self.guest.advance(cx);
         }
-        Err(refusal) => refusal.response(),
-    };
-    if head_only {
-        response = without_body(response);
+        match (self.exchange.take(), ended) {
+            // Nothing was sent yet: a guest that answered and then broke down has not answered.
+            (Some(_), Poll::Ready(Err(failure))) if !matches!(failure, Failure::Exited(0)) => {
+                Poll::Ready(Err(failure))
+            }
+            (Some(answer), _) => Poll::Ready(answer.map_err(Failure::NoAnswer).and_then(final_status)),
+            (None, Poll::Ready(Ok(()))) => {
+                Poll::Ready(Err(Failure::NoAnswer("the guest returned without an answer".into())))
+            }
+            (None, Poll::Ready(Err(failure))) => Poll::Ready(Err(failure)),
+            (None, Poll::Pending) => self.guest.poll_deadline(cx).map(Err),
+        }
     }
-    if http1 && (last || app.is_draining()) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+impl Future for Responding {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(Stage::Waiting(asked)) = &mut this.stage {
+            let asked = ready!(asked.as_mut().poll(cx));
+            this.stage = Some(asked.map_or_else(Stage::Refused, Stage::Asked));
+        }
+        let answered = match &mut this.stage {
+            Some(Stage::Asked(asked)) => Some(ready!(asked.poll(cx))),
+            _ => None,
+        };
+        let response = match (this.stage.take(), answered) {
+            (Some(Stage::Asked(asked)), Some(answered)) => this.answer(asked, answered, cx),
+            (Some(Stage::Refused(refusal)), _) => refusal.response(),
+            // Nobody polls a future again that was ready.
+            _ => return Poll::Pending,
+        };
+        Poll::Ready(Ok(this.finish(response)))
     }
-    response.body_mut().hold(ticket);
-    Ok(response)
+}
+
+impl Responding {
+    fn answer(
+        &mut self,
+        Asked { guest, exchange }: Asked,
+        answered: Result<Answer, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Response<ResponseBody> {
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(failure) => return self.app.refuse(&failure, &exchange).response(),
+        };
+        let response = response(self.app, answer, guest, (&exchange, &self.activity), cx);
+        // Its body is there to be read and nobody will: what follows it can be found only by reading it all.
+        if response.body().is_complete() && exchange.uploaded() == Upload::Open {
+            self.activity.leave_unread();
+            self.last = true;
+        }
+        response
+    }
+
+    fn finish(&mut self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+        if self.head_only {
+            response = without_body(response);
+        }
+        if self.http1 && (self.last || self.app.is_draining()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(ticket) = self.ticket.take() {
+            response.body_mut().hold(ticket);
+        }
+        response
+    }
 }
 
 /// The answer to HEAD: the headers that the answer to GET has, and no body.
@@ -81,99 +233,57 @@ fn ends_connection(request: &Request<Incoming>) -> bool {
     request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
 }
 
-/// The name under which the client asked.
-fn authority(app: &App, request: &Request<Incoming>) -> Result<Authority, Refusal> {
-    let bad = |text| Err(Refusal::new(StatusCode::BAD_REQUEST, text));
-    if request.method() == Method::CONNECT {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is no proxy"));
-    }
-    if request.uri().path_and_query().is_none() {
-        return bad("the target has no path");
-    }
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return bad("more than one host header");
-    }
-    if host.is_none() && request.version() == Version::HTTP_11 {
-        return bad("no host header");
-    }
-    let authority = match (request.uri().authority(), host) {
-        (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => {
-            Authority::try_from(host.as_bytes()).or_else(|_| bad("the host header names no host"))?
+impl Responder {
+    /// The name under which the client asks.
+    fn authority(&self, request: &Request<Incoming>) -> Result<Authority, Refusal> {
+        let bad = |text| Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server is no proxy"));
         }
-        (None, None) if request.version() == Version::HTTP_10 => app.authority.clone(),
-        (None, None) => return bad("no authority"),
-    };
+        if request.uri().path_and_query().is_none() {
+            return bad("the target has no path");
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (host, second) = (hosts.next(), hosts.next());
+        if second.is_some() {
+            return bad("more than one host header");
+        }
+        if host.is_none() && request.version() == Version::HTTP_11 {
+            return bad("no host header");
+        }
+        match (request.uri().authority(), host) {
+            (Some(authority), _) => checked(authority.clone()),
+            (None, Some(host)) => {
+                if let Some(known) = &*self.host.borrow()
+                    && known.as_str().as_bytes() == host.as_bytes()
+                {
+                    return Ok(known.clone());
+                }
+                let authority =
+                    Authority::try_from(host.as_bytes()).or_else(|_| bad("the host header names no host"))?;
+                let authority = checked(authority)?;
+                self.host.replace(Some(authority.clone()));
+                Ok(authority)
+            }
+            (None, None) if request.version() == Version::HTTP_10 => Ok(self.app.authority.clone()),
+            (None, None) => bad("no authority"),
+        }
+    }
+}
+
+/// A name is a host, or a host and a port. What the library takes may be more.
+fn checked(authority: Authority) -> Result<Authority, Refusal> {
     let port = authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
     if authority.as_str() != authority.host()
         && port.is_none_or(|port| !port.is_empty() && port.parse::<u16>().is_err())
     {
-        return bad("the host header names no host and port");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the host header names no host and port"));
     }
     Ok(authority)
 }
 
-/// Puts the request to the guest, and waits for the head of its answer.
-async fn ask(
-    app: &Arc<App>,
-    activity: &Activity,
-    request: Request<Incoming>,
-    authority: Authority,
-) -> Result<(Response<ResponseBody>, Arc<Exchange>), Refusal> {
-    let deadline = Deadline::after(app.serving.timeout);
-    let permit = deadline.permit(app).await?;
-    let exchange = Arc::new(Exchange::default());
-    let request = request.map(|body| {
-        let empty = body.is_end_stream();
-        let body = Patient::new(body, app.serving.body_timeout);
-        if empty {
-            exchange.upload(Upload::Complete);
-            body
-        } else {
-            body.telling(Arc::clone(&exchange))
-        }
-    });
-    let mut guest = Guest::new(app, &exchange, request, authority, (permit, deadline));
-    let answer = poll_fn(|cx| {
-        let ended = guest.poll(cx);
-        match (exchange.take(), ended) {
-            // Nothing was sent yet: a guest that answered and then broke down has not answered.
-            (Some(_), Poll::Ready(Err(failure))) if !matches!(failure, Failure::Exited(0)) => {
-                Poll::Ready(Err(failure))
-            }
-            (Some(head), _) => Poll::Ready(head.map_err(Failure::NoAnswer)),
-            (None, Poll::Ready(Ok(()))) => {
-                Poll::Ready(Err(Failure::NoAnswer("the guest returned without an answer".into())))
-            }
-            (None, Poll::Ready(Err(failure))) => Poll::Ready(Err(failure)),
-            (None, Poll::Pending) => Poll::Pending,
-        }
-    });
-    let (parts, body) = match answer.await.and_then(final_status) {
-        Ok(answer) => answer.into_parts(),
-        Err(failure) => return Err(app.refuse(&failure, &exchange)),
-    };
-    let mut rest = Some(Rest {
-        app: Arc::clone(app),
-        guest,
-        body,
-        exchange: Arc::clone(&exchange),
-        activity: activity.clone(),
-    });
-    let gathered = poll_fn(|cx| match rest.take() {
-        Some(rest) => Poll::Ready(ResponseBody::gather(rest, cx)),
-        None => Poll::Pending,
-    });
-    match gathered.await {
-        Ok(body) => Ok((Response::from_parts(parts, body), exchange)),
-        Err(failure) => Err(app.refuse(&failure, &exchange)),
-    }
-}
-
-fn final_status<B>(answer: Response<B>) -> Result<Response<B>, Failure> {
-    match answer.status() {
+fn final_status(answer: Answer) -> Result<Answer, Failure> {
+    match answer.head.status {
         status if status.is_informational() => Err(Failure::NoAnswer(format!(
             "the guest answered with status {}, which is not final",
             status.as_u16()

@@ -18,7 +18,7 @@ use crate::connections::Connections;
 use crate::engine;
 use crate::epoch::Ticker;
 use crate::grants::Grants;
-use crate::instance::{Handler, Instances};
+use crate::instance::{Instances, Reuse};
 use crate::link::linker;
 use crate::orders::Orders;
 use crate::outbound::Outbound;
@@ -67,7 +67,7 @@ impl From<std::io::Error> for NotReady {
 
 /// A worker that is ready.
 pub(crate) struct Server {
-    app: Arc<App>,
+    app: &'static App,
     connections: Arc<Connections>,
     protocols: Arc<Protocols>,
     listener: TcpListener,
@@ -91,27 +91,29 @@ impl Server {
             .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
             .map_err(|error| NotReady::component("cannot load the artifact", &error))?;
-        let handler = linker(&engine, shape)
-            .and_then(|linker| linker.instantiate_pre(&component))
-            .and_then(|linked| Handler::find(linked, shape))
-            .map_err(|error| NotReady::component("cannot link the component", &error))?;
+        let unlinked = |error| NotReady::component("cannot link the component", &error);
+        let linked =
+            linker(&engine, shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(unlinked)?;
 
-        let max_served = guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1);
-        let reuse = (max_served, guest.idle_instance_timeout);
+        let reuse = Reuse {
+            max_served: guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1),
+            idle_timeout: guest.idle_instance_timeout,
+        };
         let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
         let grants = Grants::open(guest, context(&slot, &generation), outbound, logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
-        let instances = Instances::new(engine.clone(), handler, Arc::new(grants), reuse);
+        let instances =
+            Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
         let (listener, authority) = listener()?;
         let permits = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(permits));
-        let ticker = Ticker::start(engine, Arc::clone(&free), permits)?;
+        let places: &'static Semaphore = Box::leak(Box::new(Semaphore::new(permits)));
+        let ticker = Ticker::start(engine, places, permits)?;
         let connections = Arc::new(Connections::new(&serving));
         let protocols = Arc::new(Protocols::new(&serving));
         let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
-        let app = Arc::new(App::new(instances, serving, reports, ticker, free, authority));
-        Self::prove(&app).await?;
+        let app = App::start(instances, serving, reports, ticker, places, authority);
+        Self::prove(app).await?;
         Ok(Self {
             app,
             connections,
@@ -125,7 +127,7 @@ impl Server {
     /// Starts one instance, so that a component that cannot is found out before anybody asks it.
     async fn prove(app: &App) -> Result<(), Rejection> {
         app.ticker.touch();
-        app.instances.take().await.map(drop).map_err(|error| {
+        app.instances.prove().await.map_err(|error| {
             let cause = error.root_cause().to_string();
             Rejection::new(
                 format!("the component traps while starting: {}", cause.lines().next().unwrap_or_default()),
@@ -137,24 +139,15 @@ impl Server {
     /// Serves until told to drain; says how many requests were cut.
     pub(crate) async fn run(self, orders: &Orders, logs: &[LogPipe; 2]) -> u64 {
         let Self { app, connections, protocols, listener, max_connections, ready } = self;
-        tokio::spawn(count_losses(Arc::clone(&app), logs.clone()));
+        tokio::spawn(count_losses(app, logs.clone()));
         tokio::spawn({
             let connections = Arc::clone(&connections);
             async move { connections.watch().await }
         });
-        tokio::spawn({
-            let app = Arc::clone(&app);
-            async move { app.instances.expire().await }
-        });
+        tokio::spawn(app.instances.expire());
         let stop = Arc::new(Notify::new());
         let accepting = tokio::spawn(accept(
-            Acceptor {
-                app: Arc::clone(&app),
-                connections: Arc::clone(&connections),
-                protocols,
-                listener,
-                max_connections,
-            },
+            Acceptor { app, connections: Arc::clone(&connections), protocols, listener, max_connections },
             Arc::clone(&stop),
         ));
         // Accept has been polled once the task has had its turn.
@@ -208,7 +201,7 @@ fn listener() -> std::io::Result<(TcpListener, Authority)> {
 }
 
 /// Says once a second how much could not be said.
-async fn count_losses(app: Arc<App>, logs: [LogPipe; 2]) {
+async fn count_losses(app: &'static App, logs: [LogPipe; 2]) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let lines: u64 = logs.iter().map(LogPipe::take_dropped).sum();

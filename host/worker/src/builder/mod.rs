@@ -17,7 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::engine;
-use crate::instance::Handler;
+use crate::instance;
 use crate::link::linker;
 use crate::parent::{Parent, ParentError, inherited};
 use cache::{Cache, Entry};
@@ -112,7 +112,7 @@ fn compile(
     inspect::imports(name, &inspected.imports)?;
     linker(engine, inspected.shape)
         .and_then(|linker| linker.instantiate_pre(&component))
-        .and_then(|linked| Handler::find(linked, inspected.shape))
+        .and_then(|linked| instance::has_handler(linked, inspected.shape))
         .map_err(|error| {
             Rejection::new(
                 format!("`{name}` cannot be linked: {error:#}"),
