@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// The `wasmcluster` to measure [default: the one beside this program, built if it is not there]
     #[arg(long, value_name = "PATH")]
     pub(crate) server: Option<PathBuf>,
+    /// Measure `wasmtime serve`, too: the program to start, with the same components
+    #[arg(long, value_name = "PATH")]
+    pub(crate) wasmtime: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }

@@ -34,7 +34,8 @@ impl Turn {
     /// Starts `peer`, loads it, and ends it.
     pub(crate) fn take(&self, peer: &dyn Peer) -> Result<Sample> {
         let server = Server::start(peer, self.instances, self.cpus.map(|(server, _)| server))?;
-        check_shape(&server, CONTENT_TYPE, BODY).map_err(|error| format!("{} {error}", peer.name()))?;
+        let head = peer.has_our_head().then_some(CONTENT_TYPE);
+        check_shape(&server, head, BODY).map_err(|error| format!("{} {error}", peer.name()))?;
         let outcome = self.load(&server, &["--body", BODY])?;
         if !outcome.errors.is_empty() || outcome.requests == 0 {
             return Err(format!(

@@ -24,6 +24,21 @@ pub(crate) trait Peer {
     fn ready_line(&self) -> &'static str {
         "Serving HTTP on http://"
     }
+
+    /// How many processes it can be, at most.
+    fn max_instances(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Whether it answers with the headers that bare hyper sends, and no others.
+    fn has_our_head(&self) -> bool {
+        true
+    }
+
+    /// Whether what was promised is promised of this.
+    fn is_ours(&self) -> bool {
+        false
+    }
 }
 
 /// Bare hyper: this very program in another role.
@@ -62,12 +77,11 @@ pub(crate) struct Wasmcluster {
 impl Wasmcluster {
     /// The rows of the benchmark, for the program at `program`.
     pub(crate) fn variants(program: &Path, cache: &Path) -> Vec<Self> {
-        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt");
-        let variant = |name, guest, flags| Self {
+        let variant = |name, name_of_guest, flags| Self {
             name,
             program: program.to_owned(),
             cache: cache.to_owned(),
-            component: Some(guests.join(guest)),
+            component: Some(guest(name_of_guest)),
             flags,
         };
         vec![
@@ -104,4 +118,65 @@ impl Peer for Wasmcluster {
         command.extend(self.flags.iter().map(Into::into));
         Ok(vec![command])
     }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+}
+
+/// `wasmtime serve`, which is what most people know, with the same components.
+pub(crate) struct WasmtimeServe {
+    name: &'static str,
+    program: PathBuf,
+    component: PathBuf,
+    flags: &'static [&'static str],
+}
+
+impl WasmtimeServe {
+    /// Its rows, for the program at `program`.
+    pub(crate) fn variants(program: &Path) -> Vec<Self> {
+        let variant = |name, name_of_guest, flags| Self {
+            name,
+            program: program.to_owned(),
+            component: guest(name_of_guest),
+            flags,
+        };
+        vec![
+            variant("wasmtime 0.2 fresh", "hello-p2.wasm", &[]),
+            variant("wasmtime 0.2 reused", "hello-p2.wasm", &["--max-instance-reuse-count", "1000000"]),
+            variant(
+                "wasmtime 0.3 reused",
+                "hello-p3.wasm",
+                &["-W", "component-model-async", "--max-instance-reuse-count", "1000000"],
+            ),
+        ]
+    }
+}
+
+impl Peer for WasmtimeServe {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn commands(&self, addr: SocketAddr, _instances: u32) -> Result<Vec<Vec<OsString>>> {
+        // Rust's standard library imports wasi:cli.
+        let mut command: Vec<OsString> = vec![self.program.clone().into(), "serve".into(), "-Scli".into()];
+        command.extend(["--addr".into(), addr.to_string().into()]);
+        command.extend(self.flags.iter().map(Into::into));
+        command.push(self.component.clone().into());
+        Ok(vec![command])
+    }
+
+    fn max_instances(&self) -> u32 {
+        1
+    }
+
+    fn has_our_head(&self) -> bool {
+        false
+    }
+}
+
+/// A component of the tests.
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt").join(name)
 }

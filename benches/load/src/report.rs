@@ -23,6 +23,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
+    pub(crate) ours: bool,
     pub(crate) instances: u32,
     pub(crate) median: Sample,
     /// CPU per request as a multiple of what bare hyper took just before: the median of all rounds, and the extremes.
@@ -40,6 +41,7 @@ pub(crate) struct Ratio {
 #[derive(Debug, Serialize)]
 pub(crate) struct ColdStart {
     pub(crate) name: String,
+    pub(crate) ours: bool,
     pub(crate) starts: u32,
     pub(crate) median: f64,
     pub(crate) least: f64,

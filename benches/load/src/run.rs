@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::args::Args;
 use crate::measure::{Load, Turn};
-use crate::peer::{Hyper, Peer, Wasmcluster};
+use crate::peer::{Hyper, Peer, Wasmcluster, WasmtimeServe};
 use crate::report::{ColdStart, Ratio, Report, Row, Spread};
 use crate::sample::{Sample, median};
 use crate::server::Server;
@@ -31,7 +31,7 @@ struct Plan {
     fresh_requests: u64,
     sleep: bool,
     cpus: Option<(usize, usize)>,
-    variants: Vec<Wasmcluster>,
+    variants: Vec<Box<dyn Peer>>,
     demo: Wasmcluster,
 }
 
@@ -55,9 +55,19 @@ impl Plan {
     fn new(args: &Args) -> Result<Self> {
         let program = program(args)?;
         let cache = cache()?;
-        let mut variants = Wasmcluster::variants(&program, &cache);
+        let mut variants: Vec<Box<dyn Peer>> = Vec::new();
+        for variant in Wasmcluster::variants(&program, &cache) {
+            variants.push(Box::new(variant));
+        }
+        if let Some(wasmtime) = &args.wasmtime {
+            let wasmtime =
+                wasmtime.canonicalize().map_err(|error| format!("{}: {error}", wasmtime.display()))?;
+            for variant in WasmtimeServe::variants(&wasmtime) {
+                variants.push(Box::new(variant));
+            }
+        }
         if let Some(only) = &args.only {
-            variants.retain(|variant| variant.name.contains(only.as_str()));
+            variants.retain(|variant| variant.name().contains(only.as_str()));
         }
         let seconds = args.seconds.unwrap_or(if args.quick { 0.2 } else { 2.0 });
         if !(0.05..=600.0).contains(&seconds) {
@@ -110,9 +120,10 @@ impl Plan {
     fn compare(&self, instances: u32, connections: u32, load: impl Fn(&str) -> Load) -> Result<Vec<Row>> {
         let cpus = self.cpus.filter(|_| instances == 1);
         let mut hyper = Vec::new();
-        let mut ours = vec![Vec::new(); self.variants.len()];
+        let variants: Vec<&dyn Peer> = self.peers(instances).collect();
+        let mut theirs = vec![Vec::new(); variants.len()];
         for round in 1..=self.rounds {
-            for (variant, samples) in self.variants.iter().zip(&mut ours) {
+            for (variant, samples) in variants.iter().zip(&mut theirs) {
                 let take = |peer: &dyn Peer| -> Result<Sample> {
                     let load = load(peer.name());
                     let sample = Turn { instances, connections, load, sleep: self.sleep, cpus }.take(peer)?;
@@ -120,16 +131,17 @@ impl Plan {
                     Ok(sample)
                 };
                 hyper.push(take(&Hyper)?);
-                samples.push((take(variant)?, hyper.len() - 1));
+                samples.push((take(*variant)?, hyper.len() - 1));
             }
         }
         let mut rows = Vec::new();
-        for (variant, samples) in self.variants.iter().zip(ours) {
+        for (variant, samples) in variants.iter().zip(theirs) {
             let ratios: Vec<f64> =
                 samples.iter().map(|(own, at)| own.cpu_micros / hyper[*at].cpu_micros).collect();
             let samples: Vec<Sample> = samples.into_iter().map(|(sample, _)| sample).collect();
             rows.push(Row {
-                name: variant.name.to_owned(),
+                name: variant.name().to_owned(),
+                ours: variant.is_ours(),
                 instances,
                 median: Sample::median_of(&samples),
                 ratio: Some(Ratio {
@@ -140,13 +152,18 @@ impl Plan {
             });
         }
         let name = Hyper.name().to_owned();
-        rows.insert(0, Row { name, instances, median: Sample::median_of(&hyper), ratio: None });
+        rows.insert(0, Row { name, ours: false, instances, median: Sample::median_of(&hyper), ratio: None });
         Ok(rows)
+    }
+
+    /// Who can be `instances` processes.
+    fn peers(&self, instances: u32) -> impl Iterator<Item = &dyn Peer> {
+        self.variants.iter().map(AsRef::as_ref).filter(move |peer| instances <= peer.max_instances())
     }
 
     fn cold_start(&self) -> Result<Vec<ColdStart>> {
         let mut peers: Vec<&dyn Peer> = vec![&Hyper];
-        peers.extend(self.variants.iter().map(|variant| variant as &dyn Peer));
+        peers.extend(self.peers(1));
         let mut times = vec![Vec::new(); peers.len()];
         // The first start of each fills the cache and is not counted.
         for round in 0..=self.cold_starts {
@@ -159,6 +176,7 @@ impl Plan {
         }
         let cold_start = |(peer, times): (&&dyn Peer, Vec<f64>)| ColdStart {
             name: peer.name().to_owned(),
+            ours: peer.is_ours(),
             starts: self.cold_starts,
             least: times.iter().copied().fold(f64::INFINITY, f64::min),
             most: times.iter().copied().fold(0.0, f64::max),
@@ -195,7 +213,7 @@ impl Plan {
     #[expect(clippy::print_stderr, reason = "so that people see that something happens")]
     fn progress(&self, round: u32, name: &str, instances: u32, load: &Load, sample: &Sample) {
         eprintln!(
-            "{round}/{} {name:<10} x{instances} {:>7.0} requests/s {:>6.2} µs CPU {:>3.0} % waiting   {load:?}",
+            "{round}/{} {name:<19} x{instances} {:>7.0} requests/s {:>6.2} µs CPU {:>3.0} % waiting   {load:?}",
             self.rounds,
             sample.requests_per_second,
             sample.cpu_micros,

@@ -202,13 +202,13 @@ fn promises(report: &Report) -> Vec<(String, bool)> {
                 .push((format!("{name} takes {found:.2} times hyper's CPU, {most} at most"), found <= most));
         }
     }
-    let ours = || report.keep_alive.iter().filter(|row| row.ratio.is_some()).map(|row| &row.median);
+    let ours = || report.keep_alive.iter().filter(|row| row.ours).map(|row| &row.median);
     let largest = |sizes: &mut dyn Iterator<Item = f64>| sizes.fold(0.0, f64::max);
     let worker = largest(&mut ours().map(|median| median.worker_pss_mb));
     promises.push((format!("a worker takes {worker:.1} MB, {PSS} at most"), worker <= PSS));
     let supervisor = largest(&mut ours().filter_map(|median| median.supervisor_pss_mb));
     promises.push((format!("a supervisor takes {supervisor:.1} MB, {PSS} at most"), supervisor <= PSS));
-    let cold = largest(&mut report.cold_start.iter().map(|start| start.median));
+    let cold = largest(&mut report.cold_start.iter().filter(|start| start.ours).map(|start| start.median));
     promises.push((
         format!("the first response comes after {cold:.1} ms, {COLD_START} at most"),
         cold <= COLD_START,
