@@ -18,6 +18,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long what nobody will read is read on, so that the client gets its response.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// So many bytes are sooner copied into one piece than written as several.
+const SMALL: usize = 512;
+
 /// The version a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -106,7 +109,18 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = if slices.len() > 1 && length <= SMALL {
+            let mut joined = [0; SMALL];
+            let mut end = 0;
+            for slice in slices {
+                joined[end..end + slice.len()].copy_from_slice(slice);
+                end += slice.len();
+            }
+            Pin::new(&mut this.socket).poll_write(cx, &joined[..end])
+        } else {
+            Pin::new(&mut this.socket).poll_write_vectored(cx, slices)
+        };
         this.wrote(written)
     }
 
