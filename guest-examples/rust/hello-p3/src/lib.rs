@@ -16,14 +16,17 @@ impl Guest for Hello {
         let headers = Fields::new();
         headers.set("content-type", &[b"text/plain".to_vec()]).expect("a valid header");
 
-        // A body is a stream of bytes, and a future for the trailers: none, once it is dropped.
+        // A body is a stream of bytes, and a future for the trailers that end it.
         let (mut writer, body) = wit_stream::new();
-        let (_, trailers) = wit_future::new(|| Ok(None));
+        let (end, trailers) = wit_future::new(|| Ok(None));
         let (response, _sent) = Response::new(headers, Some(body), trailers);
 
         // Nobody reads the body before the response is returned, so it is written in a task beside it.
         spawn_local(async move {
             writer.write_all(format!("Hello from {path}\n").into_bytes()).await;
+            drop(writer);
+            // No trailers. Writing fails when the client has gone away, which is no error of ours.
+            let _ = end.write(Ok(None)).await;
         });
         Ok(response)
     }
