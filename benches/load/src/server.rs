@@ -86,6 +86,8 @@ impl Server {
             for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
                 command.env_remove(name);
             }
+            // It makes every error of a Rust program walk the stack.
+            command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
             // Where no configuration file is found.
             command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::piped());
             let mut root = command.spawn()?;

@@ -1,7 +1,6 @@
 //! Starting this program again in one of its other roles.
 
 use core::ffi::CStr;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -25,8 +24,11 @@ pub const WORKER_ROLE: &str = "__worker";
 /// First argument of a process that is a builder.
 pub const BUILDER_ROLE: &str = "__builder";
 
-/// Variables of ours that children keep. What a guest sees travels through the channel.
-const KEPT_ENVIRONMENT: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+/// The variable of ours that children keep: it is for their panics. What a guest sees travels through the channel.
+const PANICS: &str = "RUST_BACKTRACE";
+
+/// Every error of wasmtime's would walk the stack where that is set, and a guest can make as many errors as it likes.
+const ERRORS: &str = "RUST_LIB_BACKTRACE";
 
 const OWN_EXECUTABLE: &CStr = c"/proc/self/exe";
 
@@ -70,7 +72,8 @@ impl Executable {
             .arg0("wasmcluster")
             .arg(role)
             .env_clear()
-            .envs(kept_environment())
+            .envs(std::env::var_os(PANICS).map(|value| (PANICS, value)))
+            .env(ERRORS, "0")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,10 +89,6 @@ impl Executable {
         let pid = process.id().ok_or_else(missing)?;
         Ok(Child { process, pid, channel, stdout: Output::new(stdout)?, stderr: Output::new(stderr)? })
     }
-}
-
-fn kept_environment() -> impl Iterator<Item = (&'static str, OsString)> {
-    KEPT_ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// In the cluster's words.

@@ -152,7 +152,7 @@ impl Server {
         ));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
-        trim::code();
+        trim::program();
         app.reports.send(ready).await;
 
         let within = orders.drain().await;

@@ -1,7 +1,8 @@
-//! Giving back the code that only the start needed.
+//! Giving back the parts of the program that only the start needed.
 //!
-//! Linking and starting runs once through megabytes of a large executable, and every page it touched brought fifteen
-//! neighbours along. They stay mapped, and are counted, although a worker that serves needs a fraction of them.
+//! Linking and starting goes once through megabytes of a large executable, its relocations above all, and every page it
+//! touched brought fifteen neighbours along. They stay mapped, and are counted, although a worker that serves needs a
+//! fraction of them.
 
 #![expect(unsafe_code, reason = "madvise on a part of our own address space")]
 
@@ -10,29 +11,32 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// Unmaps the pages of this program's code. Those that are needed again are found in the page cache, at the price of a
-/// minor fault each.
-pub(crate) fn code() {
+/// Unmaps the pages of this program's code and constants. Those that are needed again are found in the page cache, at the
+/// price of a minor fault each.
+pub(crate) fn program() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
     let program = program.to_string_lossy();
-    for (start, end) in maps.lines().filter_map(|line| executable(line, &program)) {
+    for (start, end) in maps.lines().filter_map(|line| unwritten(line, &program)) {
         let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else {
             continue;
         };
-        // SAFETY: the range is a mapping of a file that is private, readable and executable and was never writable: its
-        // pages are what the file says, so dropping them loses nothing, and the next access brings them back. That
-        // includes the code that runs right now.
+        // SAFETY: the range is a private mapping of a file that was never writable (see `unwritten`): its pages are what
+        // the file says, so dropping them loses nothing, and the next access brings them back. That includes the code
+        // that runs right now.
         let _ = unsafe { madvise(address, end - start, MmapAdvise::MADV_DONTNEED) };
     }
 }
 
-/// The range of a line of `/proc/self/maps`, if it is code of `program`.
-fn executable(line: &str, program: &str) -> Option<(usize, usize)> {
+/// The range of a line of `/proc/self/maps`, if it is a part of `program` that nobody ever wrote to: its code, or the
+/// segment that begins with the file. Another one that is read-only now may hold what was relocated before.
+fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
     let mut fields = line.splitn(6, ' ');
     let (range, flags) = (fields.next()?, fields.next()?);
-    let path = fields.nth(3)?.trim_start();
-    if flags != "r-xp" || path != program {
+    let offset = fields.next()?;
+    let path = fields.nth(2)?.trim_start();
+    let never_written = flags == "r-xp" || (flags == "r--p" && offset == "00000000");
+    if !never_written || path != program {
         return None;
     }
     let (start, end) = range.split_once('-')?;
@@ -44,24 +48,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_of_the_program_itself_is_found() {
+    fn only_parts_of_the_program_that_nobody_writes_to_are_found() {
         let code = "55d0c000-55d0d000 r-xp 00001000 fe:00 123                        /usr/bin/app";
-        assert_eq!(executable(code, "/usr/bin/app"), Some((0x55d0_c000, 0x55d0_d000)));
-        assert_eq!(executable(code, "/usr/bin/other"), None);
+        assert_eq!(unwritten(code, "/usr/bin/app"), Some((0x55d0_c000, 0x55d0_d000)));
+        assert_eq!(unwritten(code, "/usr/bin/other"), None);
+        let first = "55d0b000-55d0c000 r--p 00000000 fe:00 123                        /usr/bin/app";
+        assert_eq!(unwritten(first, "/usr/bin/app"), Some((0x55d0_b000, 0x55d0_c000)));
         for other in [
             "55d0c000-55d0d000 r--p 00001000 fe:00 123 /usr/bin/app",
-            "55d0c000-55d0d000 rw-p 00001000 fe:00 123 /usr/bin/app",
+            "55d0c000-55d0d000 rw-p 00000000 fe:00 123 /usr/bin/app",
             "7ffde2c97000-7ffde2c99000 r-xp 00000000 00:00 0 [vdso]",
             "7f0000000000-7f0000001000 r-xp 00000000 00:00 0",
             "",
         ] {
-            assert_eq!(executable(other, "/usr/bin/app"), None, "{other}");
+            assert_eq!(unwritten(other, "/usr/bin/app"), None, "{other}");
         }
     }
 
     #[test]
-    fn the_program_goes_on_without_its_code() {
-        code();
-        assert_eq!(2 + 2, 4);
+    fn the_program_goes_on_without_them() {
+        program();
+        assert_eq!(format!("{}", 2 + 2), "4");
     }
 }
