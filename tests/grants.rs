@@ -27,16 +27,6 @@ fn the_environment_is_empty_but_for_where_the_guest_runs() {
 }
 
 #[test]
-fn a_worker_inherits_nothing_but_how_to_panic() {
-    let server = Server::of("hello-p2").instances(1);
-    let server = server.env("SECRET", "1").env("RUST_BACKTRACE", "1").env("RUST_LIB_BACKTRACE", "1").start();
-    let environment = fs::read_to_string(format!("/proc/{}/environ", server.worker())).unwrap();
-    let mut variables: Vec<_> = environment.split_terminator('\0').collect();
-    variables.sort_unstable();
-    assert_eq!(variables, ["RUST_BACKTRACE=1", "RUST_LIB_BACKTRACE=0"], "errors are a guest's to make");
-}
-
-#[test]
 fn variables_are_granted_one_by_one() {
     for zoo in ["zoo-p2", "zoo-p3"] {
         let server = Server::of(zoo)
