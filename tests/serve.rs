@@ -475,6 +475,18 @@ fn workers_inherit_no_file_and_of_the_variables_only_how_to_panic() {
 }
 
 #[test]
+fn who_connected_before_the_end_and_asks_after_it_is_served() {
+    let server = Server::of("hello-p2").instances(1).start();
+    let mut client = server.connect();
+    server.signal(Signal::SIGTERM);
+    // From here on idle connections are closed, and this one is not left alone for long.
+    eventually("nobody listens", || (!listens(server.addr)).then_some(()));
+    let answer = client.get("/").expect_status(200);
+    assert!(answer.closes());
+    server.wait().expect_code(0);
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let server = Server::of("zoo-p2").args(["--kill-timeout", "1h", "--timeout", "none"]).start();
     let _waiting = streaming(&server, "/stream?chunks=1000000&ms=100");

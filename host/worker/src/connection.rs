@@ -101,6 +101,11 @@ async fn drive<C: Future>(guard: &Guard, mut connection: Pin<&mut C>, close: fn(
             return Poll::Ready(());
         }
         if order == Order::Close && !closing {
+            // First what has come already: asked to close before it has read anything, hyper does so at once, and what was
+            // read ahead to tell the protocol is lost with it.
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
             closing = true;
             close(connection.as_mut());
         }
