@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::Serialize;
 
-use super::WorkerId;
+use super::{Generation, Plan, WorkerId};
 
 /// Something that happened, reported by the supervisor.
 ///
@@ -52,6 +52,14 @@ pub enum Event {
         worker: WorkerId,
         /// Why, in words for the operator.
         reason: String,
+    },
+    /// The operator wants another generation in every slot. Said again, with another one, the last word counts; said of
+    /// the generation that is there already, it means nothing.
+    Roll {
+        /// Which one. It was built, and it can be linked.
+        generation: Generation,
+        /// How carefully.
+        plan: Plan,
     },
     /// The operator wants the cluster to stop after finishing its requests. The second time, at once.
     Stop,

@@ -21,6 +21,7 @@ mod id;
 mod notice;
 mod reconcile;
 mod restarts;
+mod rollout;
 mod settings;
 mod slot;
 mod status;
@@ -40,13 +41,17 @@ pub use self::action::{Action, Outcome};
 pub use self::event::{Event, Exit};
 pub use self::id::{Generation, SlotId, WorkerId};
 pub use self::notice::{Cause, Notice};
+pub use self::rollout::{Abort, Plan};
 pub use self::settings::Settings;
 pub use self::slot::{Slot, SlotPhase};
-pub use self::status::{ClusterPhase, SlotStatus, Status, WorkerPhase, WorkerStatus};
+pub use self::status::{
+    ClusterPhase, RolloutStage, RolloutStatus, SlotStatus, Status, WorkerPhase, WorkerStatus,
+};
 pub use self::time::Time;
 pub use self::worker::{Phase, Worker};
 
 use self::restarts::Verdict;
+use self::rollout::Rollout;
 
 /// All slots of one app.
 #[derive(Debug)]
@@ -56,8 +61,9 @@ pub struct Cluster {
     life: Life,
     /// In the order of their ids, which are their indices.
     slots: Vec<Slot>,
-    /// The generation that slots should serve.
+    /// The generation that slots should serve, in the end.
     generation: Generation,
+    rollout: Option<Rollout>,
     /// Generations of which a worker became ready at least once: those cannot be rejected.
     served: BTreeSet<Generation>,
     next_worker: WorkerId,
@@ -88,6 +94,7 @@ impl Cluster {
             life: Life::Running,
             slots: (0..settings.slots.get()).map(|slot| Slot::new(SlotId(slot), generation)).collect(),
             generation,
+            rollout: None,
             served: BTreeSet::new(),
             next_worker: WorkerId(1),
             announced: false,
@@ -106,6 +113,7 @@ impl Cluster {
             Event::WorkerDrained { worker, cut } => self.worker_drained(worker, cut),
             Event::WorkerExited { worker, exit } => self.worker_gone(worker, Gone::Exited(exit), now),
             Event::SpawnFailed { worker, reason } => self.worker_gone(worker, Gone::NeverBegan(reason), now),
+            Event::Roll { generation, plan } => self.roll(generation, plan, now),
             Event::Stop => self.stop(Outcome::Asked, matches!(self.life, Life::Stopping { .. })),
             Event::StopFast => self.stop(Outcome::Asked, true),
         }
@@ -127,7 +135,8 @@ impl Cluster {
     /// When to call [`handle_timeout`](Self::handle_timeout), if no event comes first. None if only events matter.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.slots.iter().filter_map(|slot| slot.timeout(&self.settings)).min()
+        let slots = self.slots.iter().filter_map(|slot| slot.timeout(&self.settings));
+        slots.chain(self.rollout_timeout()).min()
     }
 
     /// All slots, in the order of their ids.
@@ -189,7 +198,9 @@ impl Cluster {
             return;
         }
         let generation = worker.generation();
-        if self.served.contains(&generation) {
+        if self.rolling_to() == Some(generation) {
+            self.abort_rollout(Abort::Refused { reason });
+        } else if self.served.contains(&generation) || self.rollout.is_some() {
             self.condemn(slot, index, Cause::Failed { reason });
         } else {
             self.reject(generation, reason);
@@ -215,7 +226,7 @@ impl Cluster {
         let slot = &mut self.slots[index];
         let worker = slot.workers.remove(position);
         let slot_id = slot.id();
-        if slot.wanted != Some(worker.generation()) {
+        if worker.dismissed || slot.wanted != Some(worker.generation()) {
             let exit = match how {
                 Gone::Exited(exit) => Some(exit),
                 Gone::NeverBegan(_) => None,
@@ -223,12 +234,16 @@ impl Cluster {
             self.notify(Notice::WorkerStopped { worker: id, slot: slot_id, exit });
             return;
         }
-        let uptime = worker.uptime(now);
-        let verdict = slot.restarts.exited(uptime, &self.settings, &mut self.rng, now);
         let cause = worker.condemned.clone().unwrap_or(match how {
             Gone::Exited(exit) => Cause::Exited { exit },
             Gone::NeverBegan(reason) => Cause::SpawnFailed { reason },
         });
+        if self.rolling_to() == Some(worker.generation()) {
+            return self.abort_rollout(Abort::Crashed { worker: id, cause });
+        }
+        let uptime = worker.uptime(now);
+        let slot = &mut self.slots[index];
+        let verdict = slot.restarts.exited(uptime, &self.settings, &mut self.rng, now);
         let crashed = |restart_in| Notice::WorkerCrashed {
             worker: id,
             slot: slot_id,
@@ -243,9 +258,6 @@ impl Cluster {
                 self.notify(crashed(None));
                 let window = self.settings.restart_window;
                 self.notify(Notice::SlotErrored { slot: slot_id, unstable_exits, window });
-                if self.slots.iter().all(Slot::is_errored) {
-                    self.stop(Outcome::AllErrored, false);
-                }
             }
         }
     }
@@ -264,6 +276,7 @@ impl Cluster {
             Life::Stopping { fast, .. } => *fast |= at_once,
             Life::Stopped => return,
         }
+        self.end_rollout(Abort::Stopping);
         for slot in &mut self.slots {
             slot.wanted = None;
         }

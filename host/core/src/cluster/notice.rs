@@ -5,7 +5,7 @@ use core::time::Duration;
 use serde::Serialize;
 
 use super::time::{serialize_millis, serialize_optional_millis};
-use super::{Exit, Generation, SlotId, WorkerId};
+use super::{Abort, Exit, Generation, SlotId, WorkerId};
 
 /// Something worth a line in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +74,49 @@ pub enum Notice {
         generation: Generation,
         /// What the first of its workers to fail said.
         reason: String,
+    },
+    /// Slots are to serve another generation.
+    RolloutBegan {
+        /// Which one.
+        generation: Generation,
+        /// What they return to if that fails.
+        from: Generation,
+    },
+    /// A slot gets a worker of another generation. The one it has serves until then.
+    SlotTurning {
+        /// Which one.
+        slot: SlotId,
+        /// The generation that it gets.
+        generation: Generation,
+    },
+    /// The first slots serve the new generation, and are given time to fail.
+    RolloutBaking {
+        /// Which generation.
+        generation: Generation,
+        /// How long.
+        #[serde(rename = "bake_ms", serialize_with = "serialize_millis")]
+        bake: Duration,
+    },
+    /// Every slot serves the new generation.
+    RolloutDone {
+        /// Which one.
+        generation: Generation,
+        /// The time since it began.
+        #[serde(rename = "took_ms", serialize_with = "serialize_millis")]
+        took: Duration,
+    },
+    /// The new generation will not be served. Unless something else is said, slots return to the old one.
+    RolloutAborted {
+        /// Which generation.
+        generation: Generation,
+        /// Why not.
+        #[serde(flatten)]
+        abort: Abort,
+    },
+    /// After a rollout that failed, every slot serves the old generation.
+    RolloutReturned {
+        /// Which one.
+        generation: Generation,
     },
     /// A worker is still busy although its time to drain is over.
     DrainDeadlinePassed {

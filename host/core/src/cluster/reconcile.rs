@@ -2,12 +2,17 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Cause, Cluster, Life, Notice, Phase, Time, Worker, WorkerId};
+use super::{Action, Cause, Cluster, Life, Notice, Outcome, Phase, Time, Worker, WorkerId};
 
 impl Cluster {
     /// Closes the gap between wanted and actual, in every slot, as far as it can be closed at once. Doing it twice
     /// changes nothing.
     pub(super) fn reconcile(&mut self, now: Time) {
+        self.advance(now);
+        // As long as a rollout is under way, it may bring a generation that can be served.
+        if self.rollout.is_none() && self.slots.iter().all(|slot| slot.is_errored() && !slot.is_serving()) {
+            self.stop(Outcome::AllErrored, false);
+        }
         let fast = match &self.life {
             Life::Running => false,
             Life::Stopping { fast, .. } => *fast,
@@ -20,13 +25,19 @@ impl Cluster {
         self.finish();
     }
 
-    /// Tells workers that are not wanted to go: those that serve by draining, those that have nothing to lose at
-    /// once.
+    /// Tells workers that are not wanted to go: those that serve by draining, once somebody serves in their place, and
+    /// those that have nothing to lose at once.
     fn dismiss_unwanted(&mut self, slot: usize, fast: bool, now: Time) {
-        if self.slots[slot].wanted.is_some() {
-            return;
-        }
-        for worker in &mut self.slots[slot].workers {
+        let slot = &mut self.slots[slot];
+        let wanted = slot.wanted;
+        let is_wanted = |worker: &Worker| Some(worker.generation()) == wanted && !worker.dismissed;
+        let replaced =
+            wanted.is_none() || slot.workers.iter().any(|worker| is_wanted(worker) && worker.is_serving());
+        for worker in slot.workers.iter_mut().filter(|worker| !is_wanted(worker)) {
+            if worker.phase == Phase::Serving && !replaced {
+                continue;
+            }
+            worker.dismissed = true;
             match worker.phase {
                 Phase::Starting { .. } => kill(worker, &mut self.actions),
                 Phase::Serving | Phase::Draining { .. } if fast => kill(worker, &mut self.actions),

@@ -68,6 +68,11 @@ impl Restarts {
         Verdict::RestartIn(delay)
     }
 
+    /// Forgets what was, but not how often: something else is to run here.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { total: self.total, ..Self::default() };
+    }
+
     /// When the next worker may be spawned; never, for a slot that was given up.
     pub(super) fn not_before(&self) -> Option<Time> {
         (!self.errored).then_some(self.not_before)

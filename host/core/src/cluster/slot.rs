@@ -8,8 +8,8 @@ use super::restarts::Restarts;
 use super::time::serialize_millis;
 use super::{Generation, Phase, Settings, SlotId, Time, Worker};
 
-/// How many processes a slot may have. One, until a rollout lets a successor overlap with its predecessor.
-const MAX_PROCESSES: usize = 1;
+/// How many processes a slot may have: a worker and its successor.
+const MAX_PROCESSES: usize = 2;
 
 /// A slot holds what is wanted beside what is there; [`Cluster`](super::Cluster) closes the gap.
 ///
@@ -105,9 +105,8 @@ impl Slot {
     /// until a process has gone: its exit is then the event to wait for.
     pub(super) fn next_spawn(&self) -> Option<(Generation, Time)> {
         let wanted = self.wanted?;
-        let staffed = self.workers.iter().any(|worker| {
-            worker.generation() == wanted && matches!(worker.phase(), Phase::Starting { .. } | Phase::Serving)
-        });
+        // One that was condemned is still to be counted: its exit decides when its successor may come.
+        let staffed = self.workers.iter().any(|worker| worker.generation() == wanted && !worker.dismissed);
         if staffed || self.workers.len() >= MAX_PROCESSES {
             return None;
         }

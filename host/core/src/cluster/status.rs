@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
+use super::rollout::{Rollout, Stage};
 use super::time::{serialize_millis, serialize_optional_millis};
 use super::{Cluster, Generation, Life, Phase, Slot, SlotId, SlotPhase, Time, Worker, WorkerId};
 
@@ -14,8 +15,38 @@ pub struct Status {
     pub phase: ClusterPhase,
     /// The generation that slots should serve.
     pub generation: Generation,
+    /// How they get there, while they do.
+    pub rollout: Option<RolloutStatus>,
     /// All slots, in the order of their ids.
     pub slots: Vec<SlotStatus>,
+}
+
+/// A rollout at one moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RolloutStatus {
+    /// What slots return to if it fails.
+    pub from: Generation,
+    /// How far it is.
+    #[serde(flatten)]
+    pub stage: RolloutStage,
+}
+
+/// How far a rollout is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum RolloutStage {
+    /// The first slots are replaced.
+    Canary,
+    /// They serve, and are given time to fail.
+    Baking {
+        /// How much of it is left.
+        #[serde(rename = "left_ms", serialize_with = "serialize_millis")]
+        left: Duration,
+    },
+    /// One slot after the other is replaced.
+    Rolling,
+    /// The new generation failed: slots return to the old one.
+    Returning,
 }
 
 /// Where a cluster stands.
@@ -84,8 +115,21 @@ impl Cluster {
             Life::Stopping { .. } => ClusterPhase::Stopping,
             Life::Stopped => ClusterPhase::Stopped,
         };
+        let rollout = self.rollout.as_ref().map(|rollout| RolloutStatus::of(rollout, now));
         let slots = self.slots.iter().map(|slot| SlotStatus::of(slot, now)).collect();
-        Status { phase, generation: self.generation, slots }
+        Status { phase, generation: self.generation, rollout, slots }
+    }
+}
+
+impl RolloutStatus {
+    fn of(rollout: &Rollout, now: Time) -> Self {
+        let stage = match rollout.stage {
+            Stage::Canary(_) => RolloutStage::Canary,
+            Stage::Baking { until } => RolloutStage::Baking { left: until - now },
+            Stage::Rolling => RolloutStage::Rolling,
+            Stage::Returning => RolloutStage::Returning,
+        };
+        Self { from: rollout.from, stage }
     }
 }
 

@@ -4,9 +4,11 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::{
-    Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, WorkerId,
+    Abort, Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, WorkerId,
     WorkerPhase,
 };
+
+mod rollout;
 
 const CRASH: Exit = Exit::Signal(11);
 
@@ -147,6 +149,17 @@ fn words(action: &Action) -> String {
             Notice::GenerationRejected { generation, reason } => {
                 format!("generation {generation} rejected: {reason}")
             }
+            Notice::RolloutBegan { generation, from } => format!("rollout of {generation}, from {from}"),
+            Notice::SlotTurning { slot, generation } => format!("slot {slot} turns to {generation}"),
+            Notice::RolloutBaking { generation, bake } => format!("{generation} bakes {}", bake.as_millis()),
+            Notice::RolloutDone { generation, took } => format!("{generation} done in {}", took.as_millis()),
+            Notice::RolloutReturned { generation } => format!("back at {generation}"),
+            Notice::RolloutAborted { generation, abort } => match abort {
+                Abort::Refused { reason } => format!("{generation} aborted: refused: {reason}"),
+                Abort::Crashed { worker, .. } => format!("{generation} aborted: {worker} crashed"),
+                Abort::Superseded { by } => format!("{generation} aborted: superseded by {by}"),
+                Abort::Stopping => format!("{generation} aborted: stopping"),
+            },
             Notice::DrainDeadlinePassed { worker, .. } => format!("{worker} overdue"),
             Notice::RequestsCut { worker, cut, .. } => format!("{worker} cut {cut}"),
             Notice::WorkerStopped { worker, exit: Some(exit), .. } => format!("{worker} stopped: {exit}"),
@@ -503,6 +516,7 @@ fn a_status_is_readable_as_json() -> serde_json::Result<()> {
     let expected = serde_json::json!({
         "phase": "running",
         "generation": 1,
+        "rollout": null,
         "slots": [
             {"slot": 0, "phase": "serving", "restarts": 0, "workers": [
                 {"worker": 1, "generation": 1, "phase": "serving", "age_ms": 1000, "uptime_ms": 990},

@@ -14,6 +14,8 @@ pub struct Worker {
     pub(super) phase: Phase,
     /// Why the cluster condemned it, to be told when it is gone. None for a worker that dies by itself.
     pub(super) condemned: Option<Cause>,
+    /// Whether it was told to go because something else is wanted. Its exit is then no crash.
+    pub(super) dismissed: bool,
     /// Whether its drain report was taken. A second one is an echo.
     pub(super) reported: bool,
 }
@@ -50,6 +52,7 @@ impl Worker {
             ready: None,
             phase: Phase::Starting { deadline: now + settings.listen_timeout },
             condemned: None,
+            dismissed: false,
             reported: false,
         }
     }

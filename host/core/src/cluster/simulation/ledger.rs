@@ -1,11 +1,14 @@
 //! What a cluster owes, by the rules, told apart from how it keeps them.
 
+mod action;
+mod rollout;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::rollout::Rollout;
 use super::super::{
-    Action, Cause, Cluster, Event, Generation, Notice, Outcome, Settings, SlotId, SlotPhase, Time, Worker,
-    WorkerId,
+    Abort, Cause, Cluster, Event, Generation, Outcome, Settings, SlotId, SlotPhase, Time, Worker, WorkerId,
 };
 use super::owed::Owed;
 
@@ -13,11 +16,14 @@ use super::owed::Owed;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) slot: SlotId,
+    generation: Generation,
     spawned: Time,
     ready: Option<Time>,
     drain: Option<Time>,
     overdue: bool,
     killed: bool,
+    /// Told to go because something else is wanted.
+    dismissed: bool,
     cause: Option<Cause>,
     reported: bool,
     pub(super) reaped: bool,
@@ -35,12 +41,15 @@ impl Process {
 
 #[derive(Debug, Default)]
 struct Slot {
+    wanted: Option<Generation>,
     lost: u64,
     streak: u32,
     unstable: Vec<Time>,
     errored: bool,
-    /// When the next worker is due.
-    due: Option<Time>,
+    /// When the next worker may come; none until the crash that it follows was told.
+    not_before: Option<Time>,
+    /// Whether it served when the last step was over.
+    served: bool,
 }
 
 /// What a crash must be answered with.
@@ -64,9 +73,17 @@ pub(super) struct Ledger {
     pub(super) processes: BTreeMap<WorkerId, Process>,
     slots: Vec<Slot>,
     stop: Stop,
-    served: bool,
+    target: Generation,
+    rollout: Option<Rollout>,
+    /// What the next notices of an aborted rollout must say.
+    aborts: Vec<Abort>,
+    /// Slots that lost a worker which served in this step: only those may have nobody who serves.
+    bereft: BTreeSet<SlotId>,
+    served: BTreeSet<Generation>,
     announced: bool,
     pub(super) stopped: bool,
+    /// How long the last rollout took that came to its end.
+    took: Duration,
     owed: BTreeSet<Owed>,
     verdicts: BTreeMap<WorkerId, Verdict>,
     /// Jitter seen, as the share of the law, in percent.
@@ -75,16 +92,22 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(settings: Settings) -> Self {
-        let slots =
-            (0..settings.slots.get()).map(|_| Slot { due: Some(Time::START), ..Slot::default() }).collect();
+        let wanted = Some(Generation::FIRST);
+        let slot = |_| Slot { wanted, not_before: Some(Time::START), ..Slot::default() };
+        let slots = (0..settings.slots.get()).map(slot).collect();
         Self {
             settings,
             processes: BTreeMap::new(),
             slots,
             stop: Stop::Not,
-            served: false,
+            target: Generation::FIRST,
+            rollout: None,
+            aborts: Vec::new(),
+            bereft: BTreeSet::new(),
+            served: BTreeSet::new(),
             announced: false,
             stopped: false,
+            took: Duration::ZERO,
             owed: BTreeSet::new(),
             verdicts: BTreeMap::new(),
             jitter: Vec::new(),
@@ -114,8 +137,39 @@ impl Ledger {
         self.owed.insert(owed);
     }
 
+    /// Whether a rollout is on its way to `generation`.
+    fn rolls_to(&self, generation: Generation) -> bool {
+        self.target == generation && self.rollout.as_ref().is_some_and(|rollout| !rollout.returning)
+    }
+
+    pub(super) fn is_rolling(&self) -> bool {
+        self.rollout.is_some()
+    }
+
+    fn inhabitants(&self, slot: SlotId) -> impl Iterator<Item = &Process> {
+        self.processes.values().filter(move |process| process.slot == slot && !process.reaped)
+    }
+
+    /// Whether a slot wants `target` and neither serves it nor was given up.
+    fn on_its_way(&self, slot: SlotId, target: Generation) -> bool {
+        let model = &self.slots[slot.index()];
+        let serves = |process: &Process| process.generation == target && process.is_serving();
+        model.wanted == Some(target) && !model.errored && !self.inhabitants(slot).any(serves)
+    }
+
+    /// When the next worker of a slot is due.
+    fn due(&self, slot: SlotId) -> Option<Time> {
+        let model = &self.slots[slot.index()];
+        let wanted = model.wanted?;
+        let staffed =
+            self.inhabitants(slot).any(|process| process.generation == wanted && !process.dismissed);
+        let room = self.inhabitants(slot).count() < 2;
+        if staffed || model.errored || !room { None } else { model.not_before }
+    }
+
     /// The cluster was created, or woken, or told something: what follows at once?
     pub(super) fn input(&mut self, event: Option<&Event>, now: Time) {
+        self.bereft.clear();
         match event {
             None => self.time_passed(now),
             Some(Event::WorkerReady { worker }) => self.ready(*worker, now),
@@ -136,9 +190,18 @@ impl Ledger {
             Some(Event::SpawnFailed { worker, reason }) => {
                 self.gone(*worker, Cause::SpawnFailed { reason: reason.clone() }, now);
             }
+            Some(Event::Roll { generation, plan }) => self.roll(*generation, *plan, now),
             Some(Event::Stop) => self.stop_asked(false),
             Some(Event::StopFast) => self.stop_asked(true),
         }
+        self.rollout_goes_on(now);
+        let hopeless = |slot: SlotId| {
+            self.slots[slot.index()].errored && !self.inhabitants(slot).any(Process::is_serving)
+        };
+        if !self.is_stopping() && self.rollout.is_none() && self.slot_ids().all(hopeless) {
+            self.begin_stop(Outcome::AllErrored);
+        }
+        self.dismissals();
         self.spawns_due(now);
         if self.is_stopping() && !self.stopped && self.live().next().is_none() {
             self.owe(Owed::Stopped);
@@ -147,8 +210,35 @@ impl Ledger {
 
     fn spawns_due(&mut self, now: Time) {
         for slot in self.slot_ids() {
-            if self.slots[slot.index()].due.is_some_and(|due| due <= now) {
+            if self.due(slot).is_some_and(|due| due <= now) {
                 self.owe(Owed::Spawn(slot));
+            }
+        }
+    }
+
+    /// Who must go: at a fast stop everybody, otherwise who is not wanted, and if they serve, not before somebody else
+    /// does.
+    fn dismissals(&mut self) {
+        let fast = matches!(self.stop, Stop::Fast(_));
+        let (mut owed, mut dismissed) = (Vec::new(), Vec::new());
+        for (worker, process) in self.live() {
+            let wanted = self.slots[process.slot.index()].wanted;
+            let serves = |process: &Process| Some(process.generation) == wanted && process.is_serving();
+            let replaced = wanted.is_none() || self.inhabitants(process.slot).any(serves);
+            let unwanted = Some(process.generation) != wanted && !process.dismissed;
+            if fast && !process.killed || unwanted && process.is_starting() {
+                owed.push(Owed::Kill(worker));
+            } else if unwanted && process.is_serving() && replaced {
+                owed.push(Owed::Drain(worker));
+            }
+            if unwanted && (!process.is_serving() || replaced) {
+                dismissed.push(worker);
+            }
+        }
+        self.owed.extend(owed);
+        for worker in dismissed {
+            if let Some(process) = self.processes.get_mut(&worker) {
+                process.dismissed = true;
             }
         }
     }
@@ -177,10 +267,12 @@ impl Ledger {
     fn ready(&mut self, worker: WorkerId, now: Time) {
         let Some(process) = self.starting(worker) else { return };
         process.ready = Some(now);
-        let slot = process.slot;
-        self.served = true;
+        let (slot, generation) = (process.slot, process.generation);
+        self.served.insert(generation);
         self.owe(Owed::Ready(worker));
-        self.owe(Owed::SlotServing(slot));
+        if self.inhabitants(slot).filter(|process| process.is_serving()).count() == 1 {
+            self.owe(Owed::SlotServing(slot));
+        }
         let serving: BTreeSet<_> = self
             .processes
             .values()
@@ -194,29 +286,43 @@ impl Ledger {
     }
 
     fn failed(&mut self, worker: WorkerId, reason: &str) {
-        let served = self.served;
         let Some(process) = self.starting(worker) else { return };
-        if served {
+        let generation = process.generation;
+        if self.rolls_to(generation) {
+            return self.abort(Abort::Refused { reason: reason.to_owned() });
+        }
+        let excused = self.served.contains(&generation) || self.rollout.is_some();
+        let Some(process) = self.starting(worker).filter(|_| excused) else {
+            self.owe(Owed::Rejected(reason.to_owned()));
+            return self.begin_stop(Outcome::Rejected { generation, reason: reason.to_owned() });
+        };
+        {
             process.cause = Some(Cause::Failed { reason: reason.to_owned() });
             self.owe(Owed::Kill(worker));
-        } else {
-            self.owe(Owed::Rejected(reason.to_owned()));
-            self.begin_stop(Outcome::Rejected { generation: Generation::FIRST, reason: reason.to_owned() });
         }
     }
 
     fn gone(&mut self, worker: WorkerId, how: Cause, now: Time) {
         let stopping = self.is_stopping();
         let Some(process) = self.processes.get_mut(&worker).filter(|process| !process.reaped) else { return };
+        let served = process.is_serving();
         process.reaped = true;
-        if stopping {
+        let (slot_id, uptime) = (process.slot, process.ready.map(|ready| now - ready));
+        let (cause, generation) = (process.cause.clone().unwrap_or(how), process.generation);
+        let dismissed = process.dismissed;
+        if served {
+            self.bereft.insert(slot_id);
+        }
+        if stopping || dismissed || self.slots[slot_id.index()].wanted != Some(generation) {
             self.owe(Owed::WorkerStopped(worker));
             return;
         }
-        let (slot_id, uptime) = (process.slot, process.ready.map(|ready| now - ready));
-        let cause = process.cause.clone().unwrap_or(how);
+        if self.rolls_to(generation) {
+            return self.abort(Abort::Crashed { worker, cause });
+        }
         let slot = &mut self.slots[slot_id.index()];
         slot.lost += 1;
+        slot.not_before = None;
         let law = if uptime.is_some_and(|uptime| uptime >= self.settings.min_uptime) {
             slot.streak = 0;
             Some(Duration::ZERO)
@@ -233,9 +339,6 @@ impl Ledger {
         };
         if slot.errored {
             self.owe(Owed::Errored(slot_id));
-            if self.slots.iter().all(|slot| slot.errored) {
-                self.begin_stop(Outcome::AllErrored);
-            }
         }
         self.owe(Owed::Crashed(worker));
         self.verdicts.insert(worker, Verdict { uptime, cause, law });
@@ -249,169 +352,53 @@ impl Ledger {
         if !again {
             self.begin_stop(Outcome::Asked);
         }
-        if !fast && !again {
-            return;
-        }
-        if let Stop::Graceful(outcome) | Stop::Fast(outcome) = &self.stop {
+        if (fast || again)
+            && let Stop::Graceful(outcome) | Stop::Fast(outcome) = &self.stop
+        {
             self.stop = Stop::Fast(outcome.clone());
-        }
-        let alive: Vec<_> = self.live().filter(|(_, p)| !p.killed).map(|(worker, _)| worker).collect();
-        for worker in alive {
-            self.owed.remove(&Owed::Drain(worker));
-            self.owe(Owed::Kill(worker));
         }
     }
 
     fn begin_stop(&mut self, outcome: Outcome) {
         self.stop = Stop::Graceful(outcome);
-        let mut owed = Vec::new();
-        for (worker, process) in self.live() {
-            if process.is_starting() {
-                owed.push(Owed::Kill(worker));
-            } else if process.is_serving() {
-                owed.push(Owed::Drain(worker));
-            }
-        }
-        self.owed.extend(owed);
+        self.abandon(Abort::Stopping);
         for slot in &mut self.slots {
-            slot.due = None;
-        }
-    }
-
-    /// The cluster did something: was it owed, and is it right?
-    pub(super) fn action(&mut self, action: &Action, now: Time) -> Result<(), String> {
-        if self.stopped {
-            return Err(format!("{action:?} after the end"));
-        }
-        let owed = Owed::by(action);
-        if !self.owed.remove(&owed) {
-            return Err(format!("{action:?} was not owed, but {:?}", self.owed));
-        }
-        match action {
-            Action::Spawn { worker, slot, generation } => self.spawned(*worker, *slot, *generation, now),
-            Action::Drain { worker, deadline } => {
-                let process = self.alive(*worker)?;
-                process.drain = Some(*deadline);
-                require(*deadline == now + self.settings.kill_timeout, "wrong drain deadline")
-            }
-            Action::Kill { worker } => {
-                self.alive(*worker)?.killed = true;
-                Ok(())
-            }
-            Action::Notify(notice) => self.notice(notice, now),
-            Action::Stopped { outcome } => {
-                self.stopped = true;
-                require(self.live().next().is_none(), "stopped before the last process was gone")?;
-                require(self.owed.is_empty(), "stopped is not the last action")?;
-                match &self.stop {
-                    Stop::Graceful(expected) | Stop::Fast(expected) if expected == outcome => Ok(()),
-                    other => Err(format!("ended with {outcome:?}, not with {other:?}")),
-                }
-            }
-        }
-    }
-
-    fn alive(&mut self, worker: WorkerId) -> Result<&mut Process, String> {
-        let process =
-            self.processes.get_mut(&worker).ok_or_else(|| format!("worker {worker} never lived"))?;
-        require(!process.reaped, "told to a worker that is gone")?;
-        require(!process.killed, "told to a worker that was killed")?;
-        Ok(process)
-    }
-
-    fn spawned(
-        &mut self,
-        worker: WorkerId,
-        slot: SlotId,
-        generation: Generation,
-        now: Time,
-    ) -> Result<(), String> {
-        require(generation == Generation::FIRST, "wrong generation")?;
-        require(!self.is_stopping(), "spawn while stopping")?;
-        self.slots[slot.index()].due = None;
-        let process = Process {
-            slot,
-            spawned: now,
-            ready: None,
-            drain: None,
-            overdue: false,
-            killed: false,
-            cause: None,
-            reported: false,
-            reaped: false,
-        };
-        require(self.processes.insert(worker, process).is_none(), "worker id used twice")
-    }
-
-    fn notice(&mut self, notice: &Notice, now: Time) -> Result<(), String> {
-        match notice {
-            Notice::WorkerReady { worker, slot, took, .. } => {
-                let process = &self.processes[worker];
-                require(process.slot == *slot && now - process.spawned == *took, "wrong words about a worker")
-            }
-            Notice::WorkerCrashed { worker, slot, uptime, cause, restart_in, .. } => {
-                let Some(verdict) = self.verdicts.remove(worker) else { return Err("no verdict".to_owned()) };
-                require(self.processes[worker].slot == *slot, "wrong slot")?;
-                require(*uptime == verdict.uptime && *cause == verdict.cause, "wrong words about a crash")?;
-                let Some(law) = verdict.law else {
-                    return require(restart_in.is_none(), "errored, yet restarted");
-                };
-                let Some(delay) = *restart_in else {
-                    return Err("not errored, yet not restarted".to_owned());
-                };
-                require(
-                    law / 2 <= delay && delay <= law,
-                    &format!("delay {delay:?} under the law of {law:?}"),
-                )?;
-                if law > Duration::from_micros(1) {
-                    self.jitter
-                        .push(u64::try_from(delay.as_nanos() * 100 / law.as_nanos()).unwrap_or(u64::MAX));
-                }
-                self.slots[slot.index()].due = Some(now + delay);
-                self.spawns_due(now);
-                Ok(())
-            }
-            Notice::SlotErrored { slot, unstable_exits, .. } => {
-                let expected = self.settings.max_restarts + 1;
-                require(
-                    self.slots[slot.index()].errored && *unstable_exits == expected,
-                    "wrong count of exits",
-                )
-            }
-            Notice::DrainDeadlinePassed { worker, .. } => {
-                self.alive(*worker)?.overdue = true;
-                Ok(())
-            }
-            _ => Ok(()),
+            slot.wanted = None;
         }
     }
 
     /// The step is over: nothing may be owed, and the cluster must look as it should.
-    pub(super) fn settle(&self, cluster: &Cluster, now: Time) -> Result<(), String> {
+    pub(super) fn settle(&mut self, cluster: &Cluster, now: Time) -> Result<(), String> {
         require(self.owed.is_empty(), &format!("still owed: {:?}", self.owed))?;
         let (expected, actual) = (self.next_deadline(), cluster.poll_timeout());
         require(expected == actual, &format!("timeout {actual:?}, not {expected:?}"))?;
         require(cluster.is_stopping() == self.is_stopping(), "wrong about stopping")?;
         require(cluster.is_stopped() == self.stopped, "wrong about being stopped")?;
+        require(cluster.generation() == self.target, "wrong about the target")?;
+        require(self.live().count() <= self.slots.len() + 1, "more than one process too many")?;
         for (slot, model) in cluster.slots().iter().zip(&self.slots) {
             let mine = |process: &Process| process.slot == slot.id();
             let workers: Vec<_> = slot.workers().iter().map(Worker::id).collect();
             let expected: Vec<_> =
                 self.live().filter(|(_, process)| mine(process)).map(|(worker, _)| worker).collect();
             require(workers == expected, &format!("slot {} has {workers:?}, not {expected:?}", slot.id()))?;
-            require(workers.len() <= 1, "more processes than slots")?;
             require(slot.restarts() == model.lost, "wrong count of restarts")?;
             require(slot.is_errored() == model.errored, "wrong about being errored")?;
             let serving = self.live().any(|(_, process)| mine(process) && process.is_serving());
             require(slot.is_serving() == serving, "wrong about serving")?;
+            let excused = self.is_stopping() || self.bereft.contains(&slot.id());
+            require(serving || !model.served || excused, "a slot that served does not, and nobody died")?;
             let phase = slot.phase(now);
             if !self.is_stopping() && workers.is_empty() {
-                let expected = match model.due {
+                let expected = match self.due(slot.id()) {
                     Some(due) => SlotPhase::Waiting { restart_in: due - now },
                     None => SlotPhase::Errored,
                 };
                 require(phase == expected, &format!("an empty slot is {phase:?}, not {expected:?}"))?;
             }
+        }
+        for (slot, model) in cluster.slots().iter().zip(&mut self.slots) {
+            model.served = slot.is_serving();
         }
         Ok(())
     }
@@ -426,7 +413,8 @@ impl Ledger {
             }
             process => process.is_starting().then_some(process.spawned + self.settings.listen_timeout),
         });
-        workers.chain(self.slots.iter().filter_map(|slot| slot.due)).min()
+        let baking = self.rollout.as_ref().and_then(|rollout| rollout.baking);
+        workers.chain(self.slot_ids().filter_map(|slot| self.due(slot))).chain(baking).min()
     }
 
     /// Whether every slot that was not given up serves.

@@ -1,6 +1,6 @@
 //! What a cluster can owe.
 
-use super::super::{Action, Notice, SlotId, WorkerId};
+use super::super::{Action, Generation, Notice, SlotId, WorkerId};
 
 /// One obligation. Each is met by exactly one action, within the step in which it arises.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,12 @@ pub(super) enum Owed {
     Overdue(WorkerId),
     Cut(WorkerId, u64),
     WorkerStopped(WorkerId),
+    Began(Generation),
+    Turning(SlotId),
+    Baking(Generation),
+    Done(Generation),
+    Aborted(Generation),
+    Returned(Generation),
     Stopped,
 }
 
@@ -37,6 +43,12 @@ impl Owed {
                 Notice::WorkerCrashed { worker, .. } => Self::Crashed(*worker),
                 Notice::SlotErrored { slot, .. } => Self::Errored(*slot),
                 Notice::GenerationRejected { reason, .. } => Self::Rejected(reason.clone()),
+                Notice::RolloutBegan { generation, .. } => Self::Began(*generation),
+                Notice::SlotTurning { slot, .. } => Self::Turning(*slot),
+                Notice::RolloutBaking { generation, .. } => Self::Baking(*generation),
+                Notice::RolloutDone { generation, .. } => Self::Done(*generation),
+                Notice::RolloutAborted { generation, .. } => Self::Aborted(*generation),
+                Notice::RolloutReturned { generation } => Self::Returned(*generation),
                 Notice::DrainDeadlinePassed { worker, .. } => Self::Overdue(*worker),
                 Notice::RequestsCut { worker, cut, .. } => Self::Cut(*worker, *cut),
                 Notice::WorkerStopped { worker, .. } => Self::WorkerStopped(*worker),

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::super::{Action, Cause, Notice, Outcome};
+use super::super::{Abort, Action, Cause, Notice, Outcome};
 
 /// What all worlds together went through. A simulation that stopped visiting a corner must not stay green.
 #[derive(Debug, Default)]
@@ -34,6 +34,15 @@ impl Tally {
                 Notice::SlotErrored { .. } => "errored",
                 Notice::DrainDeadlinePassed { .. } => "overdue",
                 Notice::RequestsCut { .. } => "cut",
+                Notice::RolloutBaking { .. } => "baking",
+                Notice::RolloutDone { .. } => "rolled out",
+                Notice::RolloutReturned { .. } => "returned",
+                Notice::RolloutAborted { abort, .. } => match abort {
+                    Abort::Refused { .. } => "refusal of a new generation",
+                    Abort::Crashed { .. } => "crash of a new generation",
+                    Abort::Superseded { .. } => "superseded",
+                    Abort::Stopping => "stopped in a rollout",
+                },
                 _ => return,
             },
             Action::Spawn { .. } | Action::Drain { .. } => return,
@@ -60,6 +69,13 @@ impl Tally {
             "all errored",
             "refusal of a proven generation",
             "stopped from backoff",
+            "baking",
+            "rolled out",
+            "returned",
+            "refusal of a new generation",
+            "crash of a new generation",
+            "superseded",
+            "stopped in a rollout",
         ] {
             let seen = self.seen.get(what).copied().unwrap_or(0);
             assert!(

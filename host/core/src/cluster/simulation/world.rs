@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::super::{Action, Cluster, Event, Exit, Settings, Slot, SlotPhase, Time, WorkerId};
+use super::super::{
+    Action, Cluster, Event, Exit, Generation, Plan, Settings, Slot, SlotPhase, Time, WorkerId,
+};
 use super::ledger::Ledger;
 use super::tally::Tally;
 use super::temper::{Temper, character, settings, temper};
@@ -15,6 +17,9 @@ const ROUGH_STEPS: u32 = 250;
 
 /// How the processes of a world like to end by themselves.
 const ENDS: [Exit; 5] = [Exit::Code(0), Exit::Code(1), Exit::Code(101), Exit::Signal(11), Exit::Unknown];
+
+/// The longest time that canaries are watched.
+const LONGEST_BAKE: Duration = Duration::from_secs(3);
 
 /// How they end when they are killed.
 const SIGKILL: Exit = Exit::Signal(9);
@@ -96,10 +101,16 @@ impl<'a> World<'a> {
         // Somebody may hang, be killed, be reaped, wait for the longest backoff, and start.
         let recovery =
             self.settings.listen_timeout + self.settings.backoff_cap + lag * 8 + Duration::from_secs(1);
+        // A rollout may be under way in every slot: to the new generation, and back.
+        let replacement = self.settings.kill_timeout + self.settings.exit_grace + lag * 8;
+        let recovery = recovery + LONGEST_BAKE + replacement * 3 * u32::from(self.settings.slots.get());
         let well = self.now + recovery;
         while self.step(well)? {}
         if !self.ledger.is_stopping() && !self.ledger.all_well() {
             return Err("in a kind world a slot does not come back".to_owned());
+        }
+        if !self.ledger.is_stopping() && self.ledger.is_rolling() {
+            return Err("in a kind world a rollout does not end".to_owned());
         }
         if self.rng.bool() {
             self.deliver(Event::Stop)?;
@@ -274,6 +285,19 @@ impl<'a> World<'a> {
                 self.agenda_in(wait, Happening::Deliver(event));
             }
         }
+        let mut rolls = Vec::new();
+        while self.chance(45) && rolls.len() < 4 {
+            rolls.push(self.random(10_000));
+        }
+        rolls.sort_unstable();
+        for (number, wait) in rolls.into_iter().enumerate() {
+            // Mostly a new one; sometimes one that was there before, or is.
+            let newest = 2 + number as u64;
+            let generation = Generation(if self.chance(80) { newest } else { self.rng.u64(1..=newest) });
+            let bake = if self.rng.bool() { Duration::ZERO } else { self.random(2_900).min(LONGEST_BAKE) };
+            let plan = Plan { canaries: self.rng.u16(0..4), bake };
+            self.agenda_in(wait, Happening::Deliver(Event::Roll { generation, plan }));
+        }
         for _ in 0..3 {
             let (wait, worker) = (self.random(10_000), WorkerId(self.rng.u64(0..8)));
             self.agenda_in(wait, Happening::Wake);
@@ -299,7 +323,10 @@ impl<'a> World<'a> {
             Happening::Process(_, Deed::Die(exit)) => *exit != SIGKILL,
             _ => false,
         };
-        self.agenda.retain(|&(time, _), happening| time <= soon || !planned_crash(happening));
+        let planned = |happening: &Happening| {
+            planned_crash(happening) || matches!(happening, Happening::Deliver(Event::Roll { .. }))
+        };
+        self.agenda.retain(|&(time, _), happening| time <= soon || !planned(happening));
     }
 
     fn later(&mut self, millis: u64, worker: WorkerId, deed: Deed) {

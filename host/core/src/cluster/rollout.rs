@@ -1,0 +1,203 @@
+//! From one generation to another: a few slots first, then, after a while, one after the other.
+//!
+//! A rollout decides only which generation each slot wants; how a slot gets there is the business of `reconcile`. At any
+//! time at most one slot is on its way, so that there is at most one process more than there are slots. When the new
+//! generation fails, the old one is the target again, and the same steps lead back.
+
+use core::time::Duration;
+
+use serde::Serialize;
+
+use super::{Cause, Cluster, Generation, Life, Notice, Slot, Time, Worker, WorkerId};
+
+/// How careful a rollout is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How many slots go first. All that there are, if there are no more; at least one.
+    pub canaries: u16,
+    /// How long they must serve before the others follow.
+    pub bake: Duration,
+}
+
+/// A rollout that is under way.
+#[derive(Debug)]
+pub(super) struct Rollout {
+    /// What slots return to if it fails.
+    pub(super) from: Generation,
+    pub(super) stage: Stage,
+    began: Time,
+}
+
+/// How far a rollout is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The first slots are replaced.
+    Canary(Plan),
+    /// They serve, and nothing else happens.
+    Baking { until: Time },
+    /// One slot after the other is replaced.
+    Rolling,
+    /// The new generation failed: slots return to the old one.
+    Returning,
+}
+
+/// Why a rollout did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "abort", rename_all = "snake_case")]
+pub enum Abort {
+    /// A worker of the new generation said that it cannot start.
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// A worker of the new generation went down.
+    Crashed {
+        /// Which one.
+        worker: WorkerId,
+        /// What brought it down.
+        cause: Cause,
+    },
+    /// Another generation is wanted instead.
+    Superseded {
+        /// Which one.
+        by: Generation,
+    },
+    /// The cluster stops.
+    Stopping,
+}
+
+impl Cluster {
+    /// Wants `generation` in every slot.
+    pub(super) fn roll(&mut self, generation: Generation, plan: Plan, now: Time) {
+        if self.life != Life::Running || self.generation == generation {
+            return;
+        }
+        // What failed before this or was not finished is nothing to return to.
+        let from = self.rollout.as_ref().map_or(self.generation, |rollout| rollout.from);
+        if generation == from {
+            return self.abort_rollout(Abort::Superseded { by: generation });
+        }
+        let left = self.rolling_to();
+        self.end_rollout(Abort::Superseded { by: generation });
+        self.rollout = Some(Rollout { from, stage: Stage::Canary(plan), began: now });
+        self.notify(Notice::RolloutBegan { generation, from });
+        self.generation = generation;
+        if let Some(left) = left {
+            self.turn_round(left);
+        }
+    }
+
+    /// The generation that slots want to get to, as long as they are on their way there.
+    pub(super) fn rolling_to(&self) -> Option<Generation> {
+        let rollout = self.rollout.as_ref()?;
+        (rollout.stage != Stage::Returning).then_some(self.generation)
+    }
+
+    /// Returns to the old generation.
+    pub(super) fn abort_rollout(&mut self, abort: Abort) {
+        let Some(rollout) = &mut self.rollout else { return };
+        let (failed, from) = (self.generation, rollout.from);
+        rollout.stage = Stage::Returning;
+        self.notify(Notice::RolloutAborted { generation: failed, abort });
+        self.generation = from;
+        self.turn_round(failed);
+    }
+
+    /// Forgets the rollout, and says so if it was not on its way back already.
+    pub(super) fn end_rollout(&mut self, abort: Abort) {
+        if let Some(generation) = self.rolling_to() {
+            self.notify(Notice::RolloutAborted { generation, abort });
+        }
+        self.rollout = None;
+    }
+
+    /// Turns whoever is on the way to `left`, which nobody wants any more: the slot whose turn it was, and one that had
+    /// arrived and has just lost its worker.
+    fn turn_round(&mut self, left: Generation) {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].is_on_its_way_to(left) {
+                self.turn(slot);
+            }
+        }
+    }
+
+    /// Lets a slot want the target.
+    fn turn(&mut self, slot: usize) {
+        let generation = self.generation;
+        let slot = &mut self.slots[slot];
+        slot.want(generation);
+        let slot = slot.id();
+        self.notify(Notice::SlotTurning { slot, generation });
+    }
+
+    /// Takes the next step of the rollout, when nobody is on the way any more.
+    pub(super) fn advance(&mut self, now: Time) {
+        while let Some(rollout) = &mut self.rollout {
+            if let Stage::Baking { until } = rollout.stage
+                && until <= now
+            {
+                rollout.stage = Stage::Rolling;
+            }
+            let target = self.generation;
+            if self.slots.iter().any(|slot| slot.is_on_its_way_to(target) || slot.is_crowded()) {
+                return;
+            }
+            let next = self.slots.iter().position(|slot| slot.wanted != Some(target));
+            let turned = self.slots.iter().filter(|slot| slot.wanted == Some(target)).count();
+            match (rollout.stage, next) {
+                (Stage::Canary(Plan { canaries, bake }), _)
+                    if turned >= usize::from(canaries.max(1)).min(self.slots.len()) =>
+                {
+                    if bake.is_zero() {
+                        rollout.stage = Stage::Rolling;
+                    } else {
+                        rollout.stage = Stage::Baking { until: now + bake };
+                        self.notify(Notice::RolloutBaking { generation: target, bake });
+                    }
+                }
+                (Stage::Baking { .. }, _) => return,
+                // It may serve the target already: what failed lives on in a slot that could not return.
+                (_, Some(next)) => self.turn(next),
+                (stage, None) => {
+                    let took = now - rollout.began;
+                    self.rollout = None;
+                    self.notify(match stage {
+                        Stage::Returning => Notice::RolloutReturned { generation: target },
+                        _ => Notice::RolloutDone { generation: target, took },
+                    });
+                }
+            }
+        }
+    }
+
+    /// When the rollout must go on, if nothing happens before.
+    pub(super) fn rollout_timeout(&self) -> Option<Time> {
+        match self.rollout.as_ref()?.stage {
+            Stage::Baking { until } => Some(until),
+            Stage::Canary(_) | Stage::Rolling | Stage::Returning => None,
+        }
+    }
+}
+
+impl Slot {
+    /// Wants another generation: what the last one did is not held against it.
+    fn want(&mut self, generation: Generation) {
+        self.wanted = Some(generation);
+        self.restarts.begin_anew();
+    }
+
+    /// Whether it has a worker beside the one that is wanted, even if that one is yet to come. In a slot that was given up
+    /// it will not come, so whoever still serves there may go on.
+    fn is_crowded(&self) -> bool {
+        let unwanted = |worker: &Worker| worker.dismissed || Some(worker.generation()) != self.wanted;
+        !self.is_errored() && self.workers().iter().any(unwanted)
+    }
+
+    /// Whether it wants `target` and does not serve it yet, but may in the end.
+    fn is_on_its_way_to(&self, target: Generation) -> bool {
+        let serves = |generation| {
+            self.workers().iter().any(|worker| worker.generation() == generation && worker.is_serving())
+        };
+        self.wanted == Some(target) && !self.is_errored() && !serves(target)
+    }
+}

@@ -1,0 +1,128 @@
+//! What a cluster did: was it owed, and is it right?
+
+use core::time::Duration;
+
+use super::super::super::{Action, Generation, Notice, SlotId, Time, WorkerId};
+use super::super::owed::Owed;
+use super::{Ledger, Process, Stop, require};
+
+impl Ledger {
+    /// The cluster did something: was it owed, and is it right?
+    pub(in super::super) fn action(&mut self, action: &Action, now: Time) -> Result<(), String> {
+        if self.stopped {
+            return Err(format!("{action:?} after the end"));
+        }
+        let owed = Owed::by(action);
+        if !self.owed.remove(&owed) {
+            return Err(format!("{action:?} was not owed, but {:?}", self.owed));
+        }
+        match action {
+            Action::Spawn { worker, slot, generation } => self.spawned(*worker, *slot, *generation, now),
+            Action::Drain { worker, deadline } => {
+                let process = self.alive(*worker)?;
+                process.drain = Some(*deadline);
+                require(*deadline == now + self.settings.kill_timeout, "wrong drain deadline")
+            }
+            Action::Kill { worker } => {
+                self.alive(*worker)?.killed = true;
+                Ok(())
+            }
+            Action::Notify(notice) => self.notice(notice, now),
+            Action::Stopped { outcome } => {
+                self.stopped = true;
+                require(self.live().next().is_none(), "stopped before the last process was gone")?;
+                require(self.owed.is_empty(), "stopped is not the last action")?;
+                match &self.stop {
+                    Stop::Graceful(expected) | Stop::Fast(expected) if expected == outcome => Ok(()),
+                    other => Err(format!("ended with {outcome:?}, not with {other:?}")),
+                }
+            }
+        }
+    }
+
+    fn alive(&mut self, worker: WorkerId) -> Result<&mut Process, String> {
+        let process =
+            self.processes.get_mut(&worker).ok_or_else(|| format!("worker {worker} never lived"))?;
+        require(!process.reaped, "told to a worker that is gone")?;
+        require(!process.killed, "told to a worker that was killed")?;
+        Ok(process)
+    }
+
+    fn spawned(
+        &mut self,
+        worker: WorkerId,
+        slot: SlotId,
+        generation: Generation,
+        now: Time,
+    ) -> Result<(), String> {
+        require(self.slots[slot.index()].wanted == Some(generation), "wrong generation")?;
+        require(!self.is_stopping(), "spawn while stopping")?;
+        let process = Process {
+            slot,
+            generation,
+            spawned: now,
+            ready: None,
+            drain: None,
+            overdue: false,
+            killed: false,
+            dismissed: false,
+            cause: None,
+            reported: false,
+            reaped: false,
+        };
+        require(self.processes.insert(worker, process).is_none(), "worker id used twice")
+    }
+
+    fn notice(&mut self, notice: &Notice, now: Time) -> Result<(), String> {
+        match notice {
+            Notice::WorkerReady { worker, slot, took, .. } => {
+                let process = &self.processes[worker];
+                require(process.slot == *slot && now - process.spawned == *took, "wrong words about a worker")
+            }
+            Notice::WorkerCrashed { worker, slot, uptime, cause, restart_in, .. } => {
+                let Some(verdict) = self.verdicts.remove(worker) else { return Err("no verdict".to_owned()) };
+                require(self.processes[worker].slot == *slot, "wrong slot")?;
+                require(*uptime == verdict.uptime && *cause == verdict.cause, "wrong words about a crash")?;
+                let Some(law) = verdict.law else {
+                    return require(restart_in.is_none(), "errored, yet restarted");
+                };
+                let Some(delay) = *restart_in else {
+                    return Err("not errored, yet not restarted".to_owned());
+                };
+                require(
+                    law / 2 <= delay && delay <= law,
+                    &format!("delay {delay:?} under the law of {law:?}"),
+                )?;
+                if law > Duration::from_micros(1) {
+                    self.jitter
+                        .push(u64::try_from(delay.as_nanos() * 100 / law.as_nanos()).unwrap_or(u64::MAX));
+                }
+                self.slots[slot.index()].not_before = Some(now + delay);
+                self.spawns_due(now);
+                Ok(())
+            }
+            Notice::SlotErrored { unstable_exits, .. } => {
+                require(*unstable_exits == self.settings.max_restarts + 1, "wrong count of exits")
+            }
+            Notice::RolloutBegan { from, .. } => {
+                require(self.rollout.as_ref().is_some_and(|rollout| rollout.from == *from), "wrong way back")
+            }
+            Notice::SlotTurning { slot, generation } => {
+                require(self.slots[slot.index()].wanted == Some(*generation), "turns to something else")
+            }
+            Notice::RolloutBaking { bake, .. } => {
+                require(self.rollout.as_ref().is_some_and(|rollout| rollout.plan.bake == *bake), "wrong bake")
+            }
+            Notice::RolloutDone { took, .. } => require(*took == self.took, "wrong time of a rollout"),
+            Notice::RolloutAborted { abort, .. } => require(
+                !self.aborts.is_empty() && self.aborts.remove(0) == *abort,
+                "aborted for another reason",
+            ),
+            Notice::DrainDeadlinePassed { worker, .. } => {
+                self.alive(*worker)?.overdue = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
