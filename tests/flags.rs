@@ -12,6 +12,8 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("header-timeout", "20s", "0s"),
     ("idle-instance-timeout", "2s", "later"),
     ("instances", "1", "0"),
+    ("bake", "2s", "2"),
+    ("canary", "2", "0"),
     ("isolation", "strict", "sloppy"),
     ("json", "true", "perhaps"),
     ("keep-alive-timeout", "20s", "0s"),

@@ -14,6 +14,7 @@ mod http;
 mod isolation;
 mod limits;
 mod rejected;
+mod reload;
 mod serve;
 mod support;
 mod tidy;

@@ -1,5 +1,6 @@
 //! What can be said on the command line. How it is judged is in `values`, where it may come from besides in `config`.
 
+use core::num::NonZeroU16;
 use core::time::Duration;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -120,6 +121,18 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_MIN_UPTIME", value_name = "TIME", default_value = "1s")]
     #[arg(help_heading = PROCESSES, value_parser = duration)]
     pub(crate) min_uptime: Duration,
+
+    /// How many workers serve a new version first
+    #[arg(long, env = "WASMCLUSTER_CANARY", value_name = "N", default_value = "1")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) canary: NonZeroU16,
+
+    /// How long they serve it before the others follow
+    ///
+    /// One that ends by itself within that time takes the new version back. `0s` does not wait.
+    #[arg(long, env = "WASMCLUSTER_BAKE", value_name = "TIME", default_value = "5s")]
+    #[arg(help_heading = PROCESSES, value_parser = duration)]
+    pub(crate) bake: Duration,
 
     /// An environment variable of the guest
     ///

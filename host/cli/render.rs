@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytesize::ByteSize;
 use serde::Serialize;
-use wasmcluster_core::cluster::{Cause, Exit as Ended, Notice, SlotId};
+use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId};
 use wasmcluster_core::message::MemoryReset;
 use wasmcluster_supervisor::{Record, Source, Stream};
 
@@ -144,17 +144,19 @@ impl Renderer {
                     format!("instances are mapped one by one, which is slower: {reason}")
                 }
             },
+            Record::Reloading { component } => format!("looking at `{component}` again"),
+            Record::ReloadFailed { message, hint, serving } => {
+                let message =
+                    format!("generation {serving} goes on, the new one cannot be served: {message}");
+                self.hinted(message, hint.as_deref())
+            }
             Record::Stopping { fast: false } => {
                 "stopping: requests in flight are finished first; a second signal stops at once".into()
             }
             Record::Stopping { fast: true } => "stopping at once".into(),
             Record::Cluster { pid, notice } => return self.notice(*pid, notice),
             Record::Worker { slot, pid, report } => {
-                let message = self.about(*slot, Some(*pid), &report.message);
-                match &report.hint {
-                    Some(hint) => format!("{message}\n{} {hint}", self.stderr.hint("hint:")),
-                    None => message,
-                }
+                self.hinted(self.about(*slot, Some(*pid), &report.message), report.hint.as_deref())
             }
             Record::WorkerBroke { slot, pid, reason } => {
                 self.about(*slot, Some(*pid), format_args!("killed for breaking the protocol: {reason}"))
@@ -197,6 +199,27 @@ impl Renderer {
             Notice::WorkerStopped { slot, exit: Some(exit), .. } if is_news(*exit) => {
                 self.about(*slot, pid, format_args!("stopped with {exit}"))
             }
+            Notice::SlotTurning { slot, generation } => {
+                self.about(*slot, None, format_args!("getting a worker of generation {generation}"))
+            }
+            Notice::RolloutBegan { generation, from } => {
+                format!("rolling out generation {generation} in place of generation {from}")
+            }
+            Notice::RolloutBaking { generation, bake } => {
+                format!(
+                    "generation {generation} serves its first requests, and is watched for {}",
+                    Short(*bake)
+                )
+            }
+            Notice::RolloutDone { generation, took } => {
+                format!("every slot serves generation {generation}, after {}", Short(*took))
+            }
+            Notice::RolloutAborted { generation, abort } => {
+                format!("generation {generation} is given up: {}", Why(abort))
+            }
+            Notice::RolloutReturned { generation } => {
+                format!("every slot serves generation {generation} again")
+            }
             // The end that follows says it in full, or it is what everybody expects.
             Notice::GenerationRejected { .. }
             | Notice::WorkerReady { .. }
@@ -204,6 +227,13 @@ impl Renderer {
             | Notice::SlotServing { .. }
             | Notice::AllServing => return None,
         })
+    }
+
+    fn hinted(&self, message: String, hint: Option<&str>) -> String {
+        match hint {
+            Some(hint) => format!("{message}\n{} {hint}", self.stderr.hint("hint:")),
+            None => message,
+        }
     }
 
     fn about(&self, slot: SlotId, pid: Option<u32>, what: impl Display) -> String {
@@ -303,6 +333,20 @@ impl Display for Blow<'_> {
             Cause::StartTimedOut => f.write_str("killed"),
             Cause::Failed { reason } => write!(f, "failed to start: {reason}"),
             Cause::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
+        }
+    }
+}
+
+/// Why a rollout did not come to its end.
+struct Why<'a>(&'a Abort);
+
+impl Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Abort::Refused { reason } => f.write_str(reason),
+            Abort::Crashed { cause, .. } => write!(f, "a worker {}", Blow(cause)),
+            Abort::Superseded { by } => write!(f, "generation {by} is wanted instead"),
+            Abort::Stopping => f.write_str("everything stops"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use wasmcluster_core::app;
-use wasmcluster_core::cluster::Settings;
+use wasmcluster_core::cluster::{Plan, Settings};
 use wasmcluster_supervisor::{Component, Options, serve};
 
 use super::args::{Isolation, ServeArgs};
@@ -79,7 +79,9 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         None => default_cache()?,
     };
     let component = args.component.map_or(DEMO, Component::File);
-    Ok(Options { component, addr: args.addr.unwrap_or(DEFAULT_ADDR), cluster, guest, serving, cache })
+    let rollout = Plan { canaries: args.canary.get(), bake: args.bake };
+    let addr = args.addr.unwrap_or(DEFAULT_ADDR);
+    Ok(Options { component, addr, cluster, rollout, guest, serving, cache })
 }
 
 /// As the XDG base directory specification has it.

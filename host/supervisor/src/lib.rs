@@ -12,6 +12,7 @@ mod child;
 mod component;
 mod descriptors;
 mod error;
+mod generation;
 mod instances;
 mod limits;
 mod listener;
@@ -25,14 +26,16 @@ mod worker;
 
 use core::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmcluster_core::app::{Guest, Serving};
-use wasmcluster_core::cluster::Settings;
+use wasmcluster_core::cluster::{Plan, Settings};
 
 use self::cache::Cache;
 use self::child::Executable;
-use self::run::{Build, Supervisor};
-use self::signals::StopSignals;
+use self::generation::Origin;
+use self::run::Supervisor;
+use self::signals::Signals;
 use self::singleton::Claim;
 
 pub use self::address::AddressError;
@@ -53,6 +56,8 @@ pub struct Options {
     pub addr: SocketAddr,
     /// How many workers, and what happens when they do not behave.
     pub cluster: Settings,
+    /// How carefully a new version replaces the one that is served.
+    pub rollout: Plan,
     /// What the guest is granted and limited to.
     pub guest: Guest,
     /// How workers treat connections and requests.
@@ -77,20 +82,20 @@ pub fn serve(options: Options, records: impl FnMut(Record)) -> Result<(), ServeE
 }
 
 async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
-    let Options { component, addr, cluster, guest, serving, cache } = options;
+    let Options { component, addr, cluster, rollout, guest, serving, cache } = options;
     let slots = cluster.slots.get();
-    let mut signals = StopSignals::new().map_err(ServeError::Setup)?;
+    let mut signals = Signals::new().map_err(ServeError::Setup)?;
     // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
-    let bytes = component.open()?;
+    component.open()?;
     limits::raise_descriptors(slots, serving.max_connections)?;
-    let cache = Cache::open(&cache)?;
+    let cache = Arc::new(Cache::open(&cache)?);
     let claim = Claim::new(addr, slots.into()).await?;
-    let executable = Executable::open().map_err(ServeError::Setup)?;
-    let built = tokio::select! {
-        built = builder::build(&executable, component.name(), bytes, &cache, &mut records) => built?,
+    let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
+    let origin = Origin { component, guest, serving, cache, executable };
+    let first = tokio::select! {
+        build = origin.build(&mut records) => build?,
         // Nothing serves yet, so there is nothing to finish.
-        () = signals.next() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
-    let build = Build { artifact: cache.artifact(&built.artifact)?, built, guest, serving };
-    Supervisor::new(claim, executable, build, cluster, records).run(signals).await
+    Supervisor::new(claim, origin, first, (cluster, rollout), records).run(signals).await
 }

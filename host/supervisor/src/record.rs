@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use serde::{Serialize, Serializer};
-use wasmcluster_core::cluster::{Notice, SlotId};
+use wasmcluster_core::cluster::{Generation, Notice, SlotId};
 use wasmcluster_core::message::{MemoryReset, Report};
 
 /// One thing worth a line.
@@ -45,6 +45,20 @@ pub enum Record {
     MemoryReset {
         /// How, and why.
         reset: MemoryReset,
+    },
+    /// We were asked to look at the component again.
+    Reloading {
+        /// What it is called.
+        component: String,
+    },
+    /// What the component is now cannot be served. What was served goes on.
+    ReloadFailed {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// The generation that goes on.
+        serving: Generation,
     },
     /// We were asked to stop.
     Stopping {

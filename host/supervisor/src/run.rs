@@ -2,40 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::cluster::{
-    Action, Cluster, Event, Generation, Notice, Outcome, Settings, SlotId, Time, WorkerId,
+    Action, Cluster, Event, Generation, Notice, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
-use wasmcluster_core::message::{Built, FromWorker, MemoryReset, Start, ToWorker};
+use wasmcluster_core::message::{FromWorker, MemoryReset, Start, ToWorker};
 use wasmcluster_core::rejection::Rejection;
 
-use crate::child::Executable;
 use crate::error::ServeError;
+use crate::generation::{Build, Origin};
+use crate::listener;
 use crate::record::{Record, Source};
-use crate::signals::StopSignals;
+use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
 use crate::worker::{WorkerHandle, WorkerInput};
 
 /// Inputs of workers that may wait. Full, it slows down the workers that have most to say.
 const QUEUE: usize = 64;
 
-/// What every worker of the generation gets.
-#[derive(Debug)]
-pub(crate) struct Build {
-    pub(crate) artifact: OwnedFd,
-    pub(crate) built: Built,
-    pub(crate) guest: Guest,
-    pub(crate) serving: Serving,
-}
-
 /// One thing to react to.
 enum Input {
-    /// A person or an init system wants us to stop.
-    StopSignal,
+    /// A person or an init system wants something.
+    Signal(Wish),
+    /// The builder of a new generation has something to tell.
+    BuilderSaid(Record),
+    /// There is a new generation, or there is none.
+    Rebuilt(Box<Result<Build, ServeError>>),
     /// The time that the cluster asked to be woken at.
     Timeout,
     /// A worker did something.
@@ -51,8 +46,15 @@ struct Placed {
 /// The acting half of an app; the deciding half is its [`Cluster`].
 pub(crate) struct Supervisor<R> {
     claim: Claim,
-    executable: Executable,
-    build: Build,
+    origin: Origin,
+    rollout: Plan,
+    /// What the generations are that may be spawned.
+    builds: BTreeMap<Generation, Build>,
+    newest: Generation,
+    /// The build of the next generation, at most one. Dropping it ends its builder.
+    rebuilding: JoinSet<Result<Build, ServeError>>,
+    builder_says: UnboundedSender<Record>,
+    builder_said: UnboundedReceiver<Record>,
     records: R,
     cluster: Cluster,
     started: Instant,
@@ -72,16 +74,22 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Has nothing running yet; [`run`](Self::run) does.
     pub(crate) fn new(
         claim: Claim,
-        executable: Executable,
-        build: Build,
-        settings: Settings,
+        origin: Origin,
+        first: Build,
+        (settings, rollout): (Settings, Plan),
         records: R,
     ) -> Self {
         let (inputs, received) = channel(QUEUE);
+        let (builder_says, builder_said) = unbounded_channel();
         Self {
             claim,
-            executable,
-            build,
+            origin,
+            rollout,
+            builds: BTreeMap::from([(Generation::FIRST, first)]),
+            newest: Generation::FIRST,
+            rebuilding: JoinSet::new(),
+            builder_says,
+            builder_said,
             records,
             cluster: Cluster::new(settings, Time::START),
             started: Instant::now(),
@@ -97,7 +105,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     /// Until the cluster has stopped and its last process is reaped.
-    pub(crate) async fn run(mut self, mut signals: StopSignals) -> Result<(), ServeError> {
+    pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
         self.act();
         loop {
             if let Some(outcome) = self.outcome {
@@ -113,7 +121,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
             let timeout =
                 self.cluster.poll_timeout().and_then(|time| self.started.checked_add(time.since_start()));
             let input = tokio::select! {
-                () = signals.next() => Input::StopSignal,
+                wish = signals.next() => Input::Signal(wish),
+                Some(record) = self.builder_said.recv() => Input::BuilderSaid(record),
+                // One that was ended because another is wanted says nothing.
+                Some(Ok(built)) = self.rebuilding.join_next() => Input::Rebuilt(Box::new(built)),
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
@@ -148,11 +159,26 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Tells the cluster what an input means, and does what follows.
     fn handle(&mut self, input: Input) {
         match input {
-            Input::StopSignal => {
+            Input::Signal(Wish::Stop) => {
                 (self.records)(Record::Stopping { fast: self.asked_to_stop });
                 self.asked_to_stop = true;
+                self.rebuilding.abort_all();
                 self.tell(Event::Stop);
             }
+            Input::Signal(Wish::Reload) => self.reload(),
+            Input::BuilderSaid(record) => (self.records)(record),
+            Input::Rebuilt(built) => match *built {
+                Ok(build) => {
+                    self.newest = Generation(self.newest.0 + 1);
+                    self.builds.insert(self.newest, build);
+                    self.tell(Event::Roll { generation: self.newest, plan: self.rollout });
+                }
+                Err(error) => (self.records)(Record::ReloadFailed {
+                    message: error.to_string(),
+                    hint: error.hint(),
+                    serving: self.cluster.generation(),
+                }),
+            },
             Input::Timeout => {
                 let now = self.now();
                 self.cluster.handle_timeout(now);
@@ -168,6 +194,24 @@ impl<R: FnMut(Record)> Supervisor<R> {
         self.act();
     }
 
+    /// Builds what the component is now. A build that is under way is of something older.
+    fn reload(&mut self) {
+        if self.asked_to_stop {
+            return;
+        }
+        (self.records)(Record::Reloading { component: self.origin.component.name() });
+        self.rebuilding.abort_all();
+        let (origin, says) = (self.origin.clone(), self.builder_says.clone());
+        self.rebuilding.spawn(async move {
+            origin
+                .build(&mut |record| {
+                    // Nobody listens when everything ends.
+                    let _ = says.send(record);
+                })
+                .await
+        });
+    }
+
     fn listen_to(&mut self, worker: WorkerId, input: WorkerInput) {
         let Some(&Placed { slot, ref handle }) = self.workers.get(&worker) else { return };
         let pid = handle.pid;
@@ -178,7 +222,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
                 let reason = rejection.message.clone();
-                self.rejection.get_or_insert(rejection);
+                if self.newest == Generation::FIRST {
+                    self.rejection.get_or_insert(rejection);
+                }
                 self.tell(Event::WorkerFailed { worker, reason });
             }
             WorkerInput::Said(FromWorker::Report(report)) => {
@@ -239,15 +285,20 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
     }
 
-    fn spawn(&self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
-        let listener =
-            self.claim.slots.get(slot.index()).and_then(Option::as_ref).ok_or(io::ErrorKind::NotConnected)?;
-        let Build { artifact, built, guest, serving } = &self.build;
+    fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
+        let socket = self.claim.slots.get_mut(slot.index()).ok_or(io::ErrorKind::NotConnected)?;
+        // A slot that was given up has none until it gets another chance.
+        let listener = match socket {
+            Some(socket) => socket,
+            None => socket.insert(listener::listen(self.claim.addr)?),
+        };
+        let Build { artifact, built, guest, serving } =
+            self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
         let (guest, serving) = (guest.clone(), serving.clone());
         let start =
             Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
-        WorkerHandle::spawn(&self.executable, listener, artifact, start, self.inputs.clone())
+        WorkerHandle::spawn(&self.origin.executable, listener, artifact, start, self.inputs.clone())
     }
 
     fn notify(&mut self, notice: Notice) {
@@ -264,6 +315,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
         {
             // Nobody will accept from it again. As long as it is open the kernel gives it its share of the connections.
             *listener = None;
+        }
+        if matches!(notice, Notice::RolloutDone { .. } | Notice::RolloutReturned { .. }) {
+            let serving = self.cluster.generation();
+            self.builds.retain(|generation, _| *generation == serving);
         }
         let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
         (self.records)(Record::Cluster { pid, notice });
@@ -282,6 +337,12 @@ fn about(notice: &Notice) -> Option<WorkerId> {
         Notice::SlotServing { .. }
         | Notice::AllServing
         | Notice::SlotErrored { .. }
+        | Notice::SlotTurning { .. }
+        | Notice::RolloutBegan { .. }
+        | Notice::RolloutBaking { .. }
+        | Notice::RolloutDone { .. }
+        | Notice::RolloutAborted { .. }
+        | Notice::RolloutReturned { .. }
         | Notice::GenerationRejected { .. } => None,
     }
 }

@@ -10,39 +10,57 @@ use tokio::time::Instant;
 /// group, and no person presses a key again that fast.
 const SAME: Duration = Duration::from_millis(100);
 
-/// TERM, INT and QUIT: all of them ask us to stop. What the second one means is the cluster's to decide.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// TERM, INT and QUIT. What the second one means is the cluster's to decide.
+    Stop,
+    /// HUP: look at the component again, and serve what it is now.
+    Reload,
+}
+
+/// The signals that we listen to.
 #[derive(Debug)]
-pub(crate) struct StopSignals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    last: Option<Instant>,
+    hangup: Signal,
+    last_stop: Option<Instant>,
 }
 
-impl StopSignals {
+impl Signals {
     /// From here on these signals no longer end the process.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-            last: None,
+            hangup: signal(SignalKind::hangup())?,
+            last_stop: None,
         })
     }
 
-    /// Waits for the next wish to stop. Cancel safe.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next wish. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Wish {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.quit.recv() => {}
+                // Several that come before the first is looked at are one already.
+                _ = self.hangup.recv() => return Wish::Reload,
             }
             let now = Instant::now();
-            let last = self.last.replace(now);
+            let last = self.last_stop.replace(now);
             if last.is_none_or(|last| now - last > SAME) {
-                return;
+                return Wish::Stop;
             }
         }
+    }
+
+    /// Waits for the next wish to stop. Cancel safe.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await != Wish::Stop {}
     }
 }
