@@ -9,8 +9,8 @@ impl Cluster {
     /// changes nothing.
     pub(super) fn reconcile(&mut self, now: Time) {
         self.advance(now);
-        // As long as a rollout is under way, it may bring a generation that can be served.
-        if self.rollout.is_none() && self.slots.iter().all(|slot| slot.is_errored() && !slot.is_serving()) {
+        // A rollout is no hope: a slot of the new generation is never given up, and on the way back there is none.
+        if self.slots.iter().all(|slot| slot.is_errored() && !slot.is_serving()) {
             self.stop(Outcome::AllErrored, false);
         }
         let fast = match &self.life {

@@ -198,7 +198,7 @@ impl Ledger {
         let hopeless = |slot: SlotId| {
             self.slots[slot.index()].errored && !self.inhabitants(slot).any(Process::is_serving)
         };
-        if !self.is_stopping() && self.rollout.is_none() && self.slot_ids().all(hopeless) {
+        if !self.is_stopping() && self.slot_ids().all(hopeless) {
             self.begin_stop(Outcome::AllErrored);
         }
         self.dismissals();
