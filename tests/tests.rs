@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod isolation;
 mod limits;
+mod load;
 mod rejected;
 mod reload;
 mod serve;

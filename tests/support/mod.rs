@@ -3,6 +3,7 @@
 //! Nothing in here waits for a time to pass: what takes a while is polled by [`eventually`], or announced by a line.
 
 mod client;
+mod load;
 mod output;
 mod process;
 mod program;
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
+pub(crate) use self::load::{Kind, Load};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, children, computed, descendants, listens, open_files, resident_memory,
