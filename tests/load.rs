@@ -1,6 +1,7 @@
 //! What other tests rely on: the load client sees each loss, and tells one from another.
 
 mod http2;
+mod network;
 mod toy;
 
 use std::io::{Read, Write};

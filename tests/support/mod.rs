@@ -4,6 +4,7 @@
 
 mod client;
 mod load;
+mod network;
 mod output;
 mod process;
 mod program;
@@ -18,7 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
-pub(crate) use self::load::{Kind, Load};
+pub(crate) use self::load::{Kind, Load, Running as RunningLoad};
+pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, children, computed, descendants, listens, open_files, resident_memory,

@@ -67,7 +67,7 @@ pub(crate) fn computed(pid: u32) -> u64 {
 
 /// Names of abstract unix sockets that begin with `prefix`.
 pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
-    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap();
     let names = sockets.lines().filter_map(|line| line.split_once(" @").map(|(_, name)| name));
     names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
 }
@@ -76,7 +76,7 @@ pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
 pub(crate) fn listens(addr: SocketAddr) -> bool {
     const LISTEN: &str = "0A";
     let port = format!(":{:04X}", addr.port());
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().any(|table| {
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].into_iter().any(|table| {
         fs::read_to_string(table).unwrap_or_default().lines().skip(1).any(|line| {
             let mut columns = line.split_whitespace().skip(1);
             let local = columns.next().is_some_and(|local| local.ends_with(&port));

@@ -1,0 +1,116 @@
+//! A network in which requests can be lost.
+//!
+//! On loopback a packet arrives before the system call that sent it returns, so a connection that is closed just as
+//! somebody writes to it hardly ever happens. With a round trip it happens all the time. [`Network::delayed`] has one:
+//! what is sent to the server's address leaves through a device that holds each packet for a while.
+
+mod mirror;
+mod tun;
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+
+use self::mirror::Mirror;
+
+/// How long a packet is under way.
+const DELAY: Duration = Duration::from_millis(10);
+
+/// The device's own address: where servers listen, and what clients connect from.
+const HERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
+
+/// Whoever is beyond the device. Its packets are turned round there, so this leads back to [`HERE`].
+const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
+
+/// The network that a test has.
+#[derive(Debug)]
+pub(crate) struct Network {
+    server: Ipv4Addr,
+    client: Ipv4Addr,
+    round_trip: Duration,
+}
+
+impl Network {
+    /// Runs `test` where every packet is under way for 10 ms: on a thread of its own, in a network namespace of its own.
+    ///
+    /// Threads and processes that are started there stay there. The namespace has no way out, and goes away with the
+    /// last of them. Where we may not have one, `test` runs on loopback, and a line says so.
+    pub(crate) fn delayed<T: Send>(test: impl FnOnce(&Self) -> T + Send) -> T {
+        // The namespace is that of a thread and not of the process, so other tests do not notice.
+        let name = thread::current().name().unwrap_or("test").to_owned();
+        let done = thread::scope(|scope| {
+            let inside = || match enter() {
+                Ok(mirror) => {
+                    let network = Self { server: HERE, client: BEYOND, round_trip: 2 * DELAY };
+                    let done = test(&network);
+                    let dropped = dropped();
+                    mirror.stop();
+                    assert_eq!(dropped, 0, "packets that the network itself lost");
+                    Ok(done)
+                }
+                Err(error) => Err((error, test)),
+            };
+            let thread = thread::Builder::new().name(name).spawn_scoped(scope, inside).unwrap();
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        done.unwrap_or_else(|(error, test)| {
+            say_that_it_is_loopback(&error);
+            test(&Self {
+                server: Ipv4Addr::LOCALHOST,
+                client: Ipv4Addr::LOCALHOST,
+                round_trip: Duration::ZERO,
+            })
+        })
+    }
+
+    /// Where a server listens, at a port that is free.
+    pub(crate) fn server(&self) -> SocketAddr {
+        (self.server, 0).into()
+    }
+
+    /// Where a client reaches, over this network, what listens at `addr`.
+    pub(crate) fn way_to(&self, addr: SocketAddr) -> SocketAddr {
+        (self.client, addr.port()).into()
+    }
+
+    /// The least time between a packet and the answer to it. Zero on loopback.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+}
+
+/// Moves this thread into a network namespace that has nothing but a mirror.
+///
+/// Its loopback stays down: who asks the server at its own address, and so past the delay, gets no answer.
+fn enter() -> io::Result<Mirror> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    Mirror::start(tun::open(HERE, BEYOND)?, DELAY)
+}
+
+/// How many packets the device of this thread's namespace could not pass on.
+fn dropped() -> u64 {
+    const ERRORS_AND_DROPS: [usize; 4] = [2, 3, 10, 11];
+    // Not /proc/net: that is the namespace of the process's first thread.
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let counts =
+        devices.lines().find_map(|line| line.trim_start().strip_prefix(tun::NAME)?.strip_prefix(':'));
+    let counts: Vec<&str> = counts.expect("the device").split_whitespace().collect();
+    ERRORS_AND_DROPS.iter().map(|&column| counts[column].parse::<u64>().unwrap()).sum()
+}
+
+fn say_that_it_is_loopback(error: &io::Error) {
+    static SAID: Once = Once::new();
+    // Not by a macro: what those print is shown only when a test fails, and this is about tests that pass too easily.
+    SAID.call_once(|| {
+        let _ = writeln!(
+            io::stderr(),
+            "\nno network with a delay ({error}): those tests run on loopback, which hides most races\n\
+             hint: `unshare --user --map-root-user cargo test` has the rights that it takes"
+        );
+    });
+}
