@@ -88,8 +88,10 @@ impl Network {
 ///
 /// Its loopback stays down: who asks the server at its own address, and so past the delay, gets no answer.
 fn enter() -> io::Result<Mirror> {
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    Mirror::start(tun::open(HERE, BEYOND)?, DELAY)
+    let named = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| named("a network namespace", error.into()))?;
+    let device = tun::open(HERE, BEYOND).map_err(|error| named("a TUN device", error))?;
+    Mirror::start(device, DELAY)
 }
 
 /// How many packets the device of this thread's namespace could not pass on.

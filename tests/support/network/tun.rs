@@ -18,19 +18,16 @@ const QUEUE: c_int = 10_000;
 
 /// A device in the namespace of this thread, up, which is `local` and leads to `peer`. It is gone when the file is closed.
 pub(super) fn open(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<File> {
-    let tun = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/net/tun")
-        .map_err(|error| io::Error::new(error.kind(), format!("/dev/net/tun: {error}")))?;
+    let tun =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
     configure(&tun, libc::TUNSETIFF, flags(libc::IFF_TUN | libc::IFF_NO_PI))?;
     // Devices are configured through a socket, whichever.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     configure(&socket, libc::SIOCSIFADDR as libc::Ioctl, address(local))?;
     configure(&socket, libc::SIOCSIFDSTADDR as libc::Ioctl, address(peer))?;
-    configure(&socket, libc::SIOCSIFTXQLEN as libc::Ioctl, Setting { ifru_metric: QUEUE })?;
     configure(&socket, libc::SIOCSIFFLAGS as libc::Ioctl, flags(libc::IFF_UP | libc::IFF_RUNNING))?;
+    // Root of a user namespace alone is refused this, and has the 500 that the kernel begins with.
+    let _ = configure(&socket, libc::SIOCSIFTXQLEN as libc::Ioctl, Setting { ifru_metric: QUEUE });
     Ok(tun)
 }
 
