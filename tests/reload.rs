@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
 use nix::sys::signal::Signal::{self, SIGHUP, SIGKILL};
 
-use crate::support::{RawClient, Server, Starting, alive, component, eventually, signal};
+use crate::support::{Load, Network, Server, Starting, alive, component, eventually, signal};
 
 /// One that serves a file which a test can replace.
 fn serving(name: &str) -> Starting {
@@ -44,28 +42,25 @@ fn every_worker_is_replaced_one_after_the_other() {
     assert_eq!(slots, ["slot 0", "slot 1", "slot 2"]);
 }
 
+/// What an idle connection of HTTP/1.1 loses when it is closed is another story: nobody tells such a client before.
 #[test]
-fn who_connects_anew_does_not_notice() {
-    let server = serving("hello-p2").instances(2).args(["--bake", "0s"]).start();
-    let done = AtomicBool::new(false);
-    let asked = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                RawClient::connect(server.addr).get("/").expect_status(200);
-                asked.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+fn new_connections_and_those_of_http2_do_not_notice() {
+    Network::delayed(|network| {
+        let server = serving("hello-p2").instances(2).args(["--bake", "0s"]).addr(network.server()).start();
+        let addr = network.way_to(server.addr);
+        let hello = |body: &[u8]| (body == b"hello from wasm\n").then(String::new);
+        let loads = [Load::fresh(addr, 32), Load::h2c(addr, 4, 8)];
+        let loads = loads.map(|load| load.rate(250).judge(hello).start());
         for generation in 2..=4 {
             server.signal(SIGHUP);
             server.wait_for_stderr(&format!("every slot serves generation {generation}"));
         }
-        let so_far = asked.load(Ordering::Relaxed);
-        eventually("answers by the last generation", || {
-            (asked.load(Ordering::Relaxed) > so_far + 20).then_some(())
-        });
-        done.store(true, Ordering::Relaxed);
-        client.join().unwrap();
+        for load in loads {
+            let so_far = load.answered();
+            eventually("answers by the last generation", || (load.answered() > so_far + 50).then_some(()));
+            let outcome = load.stop();
+            assert_eq!(outcome.lost(), 0, "{outcome}");
+        }
     });
 }
 
