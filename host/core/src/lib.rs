@@ -6,6 +6,7 @@
 pub mod app;
 pub mod channel;
 pub mod cluster;
+pub mod control;
 pub mod message;
 pub mod outbound;
 pub mod rejection;

@@ -25,7 +25,7 @@ mod rollout;
 mod settings;
 mod slot;
 mod status;
-mod time;
+pub(crate) mod time;
 mod worker;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
-use super::time::{serialize_millis, serialize_optional_millis};
+use super::time::{millis, optional_millis};
 use super::{Abort, Exit, Generation, SlotId, WorkerId};
 
 /// Something worth a line in the log.
@@ -20,7 +20,7 @@ pub enum Notice {
         /// What it serves.
         generation: Generation,
         /// The time from its spawn.
-        #[serde(rename = "took_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "took_ms", with = "millis")]
         took: Duration,
     },
     /// A slot that had nobody serving has somebody.
@@ -38,7 +38,7 @@ pub enum Notice {
         /// Its slot.
         slot: SlotId,
         /// The time it was given.
-        #[serde(rename = "timeout_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "timeout_ms", with = "millis")]
         timeout: Duration,
     },
     /// A worker that was wanted is gone.
@@ -50,12 +50,12 @@ pub enum Notice {
         /// What it served.
         generation: Generation,
         /// How long it had been ready, if it ever was.
-        #[serde(rename = "uptime_ms", serialize_with = "serialize_optional_millis")]
+        #[serde(rename = "uptime_ms", with = "optional_millis")]
         uptime: Option<Duration>,
         /// What brought it down.
         cause: Cause,
         /// The delay before its successor is spawned; none if there will be no successor.
-        #[serde(rename = "restart_in_ms", serialize_with = "serialize_optional_millis")]
+        #[serde(rename = "restart_in_ms", with = "optional_millis")]
         restart_in: Option<Duration>,
     },
     /// A slot used up its restarts and stays empty.
@@ -65,7 +65,7 @@ pub enum Notice {
         /// How many unstable exits it had within the window, the last one included.
         unstable_exits: u32,
         /// The length of that window.
-        #[serde(rename = "window_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "window_ms", with = "millis")]
         window: Duration,
     },
     /// A generation that never served said that it cannot start.
@@ -94,7 +94,7 @@ pub enum Notice {
         /// Which generation.
         generation: Generation,
         /// How long.
-        #[serde(rename = "bake_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "bake_ms", with = "millis")]
         bake: Duration,
     },
     /// Every slot serves the new generation.
@@ -102,7 +102,7 @@ pub enum Notice {
         /// Which one.
         generation: Generation,
         /// The time since it began.
-        #[serde(rename = "took_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "took_ms", with = "millis")]
         took: Duration,
     },
     /// The new generation will not be served. Unless something else is said, slots return to the old one.

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::restarts::Restarts;
-use super::time::serialize_millis;
+use super::time::millis;
 use super::{Generation, Phase, Settings, SlotId, Time, Worker};
 
 /// How many processes a slot may have: a worker and its successor.
@@ -25,7 +25,7 @@ pub struct Slot {
 }
 
 /// What a slot is doing, in one word. Derived from its workers, never stored.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum SlotPhase {
     /// A worker accepts.
@@ -37,7 +37,7 @@ pub enum SlotPhase {
     /// Empty until its next restart.
     Waiting {
         /// How long from now.
-        #[serde(rename = "restart_in_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "restart_in_ms", with = "millis")]
         restart_in: Duration,
     },
     /// Empty for good: it used up its restarts.

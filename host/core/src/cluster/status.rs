@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rollout::{Rollout, Stage};
-use super::time::{serialize_millis, serialize_optional_millis};
+use super::time::{millis, optional_millis};
 use super::{Cluster, Generation, Life, Phase, Slot, SlotId, SlotPhase, Time, Worker, WorkerId};
 
 /// The cluster at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Where the cluster as a whole stands.
     pub phase: ClusterPhase,
@@ -22,7 +22,7 @@ pub struct Status {
 }
 
 /// A rollout at one moment.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutStatus {
     /// What slots return to if it fails.
     pub from: Generation,
@@ -32,7 +32,7 @@ pub struct RolloutStatus {
 }
 
 /// How far a rollout is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum RolloutStage {
     /// The first slots are replaced.
@@ -40,7 +40,7 @@ pub enum RolloutStage {
     /// They serve, and are given time to fail.
     Baking {
         /// How much of it is left.
-        #[serde(rename = "left_ms", serialize_with = "serialize_millis")]
+        #[serde(rename = "left_ms", with = "millis")]
         left: Duration,
     },
     /// One slot after the other is replaced.
@@ -50,7 +50,7 @@ pub enum RolloutStage {
 }
 
 /// Where a cluster stands.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClusterPhase {
     /// It keeps its slots staffed.
@@ -62,7 +62,7 @@ pub enum ClusterPhase {
 }
 
 /// One slot at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotStatus {
     /// Which one.
     pub slot: SlotId,
@@ -76,24 +76,26 @@ pub struct SlotStatus {
 }
 
 /// One worker at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Which one.
     pub worker: WorkerId,
+    /// Its process, as far as whoever drives the cluster knows of one.
+    pub pid: Option<u32>,
     /// What it serves.
     pub generation: Generation,
     /// Where it stands.
     pub phase: WorkerPhase,
     /// The time since its spawn.
-    #[serde(rename = "age_ms", serialize_with = "serialize_millis")]
+    #[serde(rename = "age_ms", with = "millis")]
     pub age: Duration,
     /// How long it has been ready, if it ever was.
-    #[serde(rename = "uptime_ms", serialize_with = "serialize_optional_millis")]
+    #[serde(rename = "uptime_ms", with = "optional_millis")]
     pub uptime: Option<Duration>,
 }
 
 /// A worker's [`Phase`] in one word.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerPhase {
     /// Spawned, not ready yet.
@@ -107,16 +109,16 @@ pub enum WorkerPhase {
 }
 
 impl Cluster {
-    /// A picture of all slots and workers.
+    /// A picture of all slots and workers. Their pids are asked for: they are nothing that a cluster knows.
     #[must_use]
-    pub fn status(&self, now: Time) -> Status {
+    pub fn status(&self, now: Time, pid: impl Fn(WorkerId) -> Option<u32>) -> Status {
         let phase = match self.life {
             Life::Running => ClusterPhase::Running,
             Life::Stopping { .. } => ClusterPhase::Stopping,
             Life::Stopped => ClusterPhase::Stopped,
         };
         let rollout = self.rollout.as_ref().map(|rollout| RolloutStatus::of(rollout, now));
-        let slots = self.slots.iter().map(|slot| SlotStatus::of(slot, now)).collect();
+        let slots = self.slots.iter().map(|slot| SlotStatus::of(slot, now, &pid)).collect();
         Status { phase, generation: self.generation, rollout, slots }
     }
 }
@@ -133,21 +135,34 @@ impl RolloutStatus {
     }
 }
 
+impl Status {
+    /// How many slots have somebody who accepts.
+    #[must_use]
+    pub fn serving(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.phase == SlotPhase::Serving).count()
+    }
+}
+
 impl SlotStatus {
-    fn of(slot: &Slot, now: Time) -> Self {
+    fn of(slot: &Slot, now: Time, pid: impl Fn(WorkerId) -> Option<u32>) -> Self {
         Self {
             slot: slot.id(),
             phase: slot.phase(now),
             restarts: slot.restarts(),
-            workers: slot.workers().iter().map(|worker| WorkerStatus::of(worker, now)).collect(),
+            workers: slot
+                .workers()
+                .iter()
+                .map(|worker| WorkerStatus::of(worker, now, pid(worker.id())))
+                .collect(),
         }
     }
 }
 
 impl WorkerStatus {
-    fn of(worker: &Worker, now: Time) -> Self {
+    fn of(worker: &Worker, now: Time, pid: Option<u32>) -> Self {
         Self {
             worker: worker.id(),
+            pid,
             generation: worker.generation(),
             phase: match worker.phase() {
                 Phase::Starting { .. } => WorkerPhase::Starting,

@@ -70,7 +70,7 @@ impl Rig {
     }
 
     fn status(&self) -> Status {
-        self.cluster.status(self.now)
+        self.cluster.status(self.now, |worker| u32::try_from(100 + worker.0).ok())
     }
 
     /// Lets a worker die, and returns what the operator was told: the delay of the restart, if there is one.
@@ -519,14 +519,27 @@ fn a_status_is_readable_as_json() -> serde_json::Result<()> {
         "rollout": null,
         "slots": [
             {"slot": 0, "phase": "serving", "restarts": 0, "workers": [
-                {"worker": 1, "generation": 1, "phase": "serving", "age_ms": 1000, "uptime_ms": 990},
+                {"worker": 1, "pid": 101, "generation": 1, "phase": "serving", "age_ms": 1000, "uptime_ms": 990},
             ]},
             {"slot": 1, "phase": "starting", "restarts": 1, "workers": [
-                {"worker": 3, "generation": 1, "phase": "starting", "age_ms": 0, "uptime_ms": null},
+                {"worker": 3, "pid": 103, "generation": 1, "phase": "starting", "age_ms": 0, "uptime_ms": null},
             ]},
         ],
     });
     assert_eq!(status, expected);
+    assert_eq!(serde_json::from_value::<Status>(status)?, rig.status());
+    Ok(())
+}
+
+#[test]
+fn the_wait_for_a_restart_survives_json() -> serde_json::Result<()> {
+    let mut rig = Rig::new(1);
+    rig.crash(0, 1);
+    let delay = rig.crash(0, 2).expect("a restart");
+    let read: Status = serde_json::from_str(&serde_json::to_string(&rig.status())?)?;
+    // Whole milliseconds are what is written.
+    let restart_in = Duration::from_millis(u64::try_from(delay.as_millis()).expect("short"));
+    assert_eq!(read.slots[0].phase, SlotPhase::Waiting { restart_in });
     Ok(())
 }
 

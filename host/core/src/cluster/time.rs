@@ -3,8 +3,6 @@
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
-use serde::Serializer;
-
 /// A point in time, as the duration since the supervisor started.
 ///
 /// Whoever drives a state machine of this crate reads a monotonic clock and passes the reading in. A reading that
@@ -47,18 +45,40 @@ impl Sub for Time {
     }
 }
 
-/// Writes a duration as a whole number of milliseconds, which is what a reader of JSON expects.
-pub(crate) fn serialize_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+/// A duration as a whole number of milliseconds, which is what a reader of JSON expects: `#[serde(with = "millis")]`.
+pub(crate) mod millis {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
 }
 
-/// As [`serialize_millis`], and `null` for what has no duration.
-pub(crate) fn serialize_optional_millis<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => serialize_millis(duration, serializer),
-        None => serializer.serialize_none(),
+/// As [`millis`], and `null` for what has no duration.
+pub(crate) mod optional_millis {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::millis::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }

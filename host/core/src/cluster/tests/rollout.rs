@@ -25,7 +25,7 @@ fn a_successor_serves_before_its_predecessor_drains_and_slots_take_turns() {
     check(rig.event(210, ready(4)), &["4 ready after 10", "drain 2 by 2210"]);
     check(rig.event(220, exited(2)), &["2 stopped: signal 11", "2 done in 120"]);
     assert_eq!(rig.cluster.generation(), Generation(2));
-    assert_eq!(rig.cluster.status(rig.now).rollout, None);
+    assert_eq!(rig.cluster.status(rig.now, |_| None).rollout, None);
     check(
         rig.event(900, exited(3)),
         &["3 crashed: signal 11, up 790, restart at once", "spawn 5 in slot 0, generation 2"],
@@ -44,7 +44,7 @@ fn canaries_are_watched_before_the_others_follow() {
     rig.event(130, ready(5));
     check(rig.event(140, exited(2)), &["2 stopped: signal 11", "2 bakes 500"]);
     assert_eq!(rig.cluster.poll_timeout(), Some(at(640)));
-    let rollout = rig.cluster.status(at(240)).rollout.expect("it is under way");
+    let rollout = rig.cluster.status(at(240), |_| None).rollout.expect("it is under way");
     assert_eq!(rollout.from, Generation(1));
     assert_eq!(rollout.stage, RolloutStage::Baking { left: Duration::from_millis(400) });
     check(rig.wake(639), NOTHING);

@@ -1,0 +1,180 @@
+//! What a command asks a running supervisor, and what it hears back.
+//!
+//! The codec is that of the children's [`Channel`](crate::channel::Channel). A command connects, asks one thing, and
+//! reads answers until the supervisor closes the connection: one for most requests, several for those that take time.
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Status;
+use crate::cluster::time::millis;
+
+/// Command to supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToSupervisor {
+    /// How is the app?
+    Status,
+    /// Stop the app.
+    Stop {
+        /// Without waiting for the requests in flight.
+        fast: bool,
+    },
+}
+
+/// Supervisor to command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromSupervisor {
+    /// To [`ToSupervisor::Status`].
+    Status(Box<AppStatus>),
+    /// To [`ToSupervisor::Stop`]: it has begun. The connection stays open until the supervisor has given everything
+    /// back, so its end is the end of the app.
+    Stopping,
+}
+
+/// An app at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// What it is called.
+    pub name: AppName,
+    /// Its supervisor.
+    pub pid: u32,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What its component is called, e.g. the path that somebody typed.
+    pub component: String,
+    /// SHA-256 of the component's bytes, in lower-case hexadecimal.
+    pub digest: String,
+    /// The time since its supervisor had something to serve.
+    #[serde(rename = "uptime_ms", with = "millis")]
+    pub uptime: Duration,
+    /// Its slots and workers.
+    pub cluster: Status,
+}
+
+/// The name of an app: 1 to 64 letters, digits, `.`, `_` and `-` of ASCII, and no dot or dash at the start.
+///
+/// It names a directory, so it must be nothing else to a file system, and nothing but a word to a shell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppName(String);
+
+const LONGEST_NAME: usize = 64;
+
+/// Why a text is not the name of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to {LONGEST_NAME} letters, digits, `.`, `_` or `-`, with no `.` or `-` at the start")]
+pub struct InvalidName;
+
+impl AppName {
+    /// The name most like `text`; none if nothing of it is left.
+    #[must_use]
+    pub fn like(text: &str) -> Option<Self> {
+        let kept = text.chars().map(|character| if is_of_name(character) { character } else { '-' });
+        let name: String = kept.skip_while(|first| !may_begin(*first)).take(LONGEST_NAME).collect();
+        (!name.is_empty()).then_some(Self(name))
+    }
+
+    /// Another name, for when this one is taken: `demo-2`.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Self {
+        let suffix = format!("-{number}");
+        let kept = self.0.len().min(LONGEST_NAME - suffix.len());
+        Self(format!("{}{suffix}", &self.0[..kept]))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// For what has nothing to be named after.
+impl Default for AppName {
+    fn default() -> Self {
+        Self("app".into())
+    }
+}
+
+impl FromStr for AppName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let fits = (1..=LONGEST_NAME).contains(&text.len());
+        (fits && text.starts_with(may_begin) && text.chars().all(is_of_name))
+            .then(|| Self(text.to_owned()))
+            .ok_or(InvalidName)
+    }
+}
+
+impl TryFrom<String> for AppName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<AppName> for String {
+    fn from(name: AppName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for AppName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn is_of_name(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
+}
+
+fn may_begin(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_harmless_word() {
+        for good in ["demo", "a", "_", "my.app-2_x", "0", &"x".repeat(64)] {
+            assert_eq!(good.parse::<AppName>().map(String::from), Ok(good.to_owned()));
+        }
+        for bad in ["", ".", "..", ".hidden", "-x", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<AppName>(), Err(InvalidName), "{bad:?}");
+        }
+        assert!(serde_json::from_str::<AppName>(r#""../up""#).is_err());
+    }
+
+    #[test]
+    fn any_file_gives_a_name_if_it_can() {
+        let like = |text: &str| AppName::like(text).map(String::from);
+        assert_eq!(like("shop").as_deref(), Some("shop"));
+        assert_eq!(like("my shop (2)").as_deref(), Some("my-shop--2-"));
+        assert_eq!(like(".-.hidden").as_deref(), Some("hidden"));
+        assert_eq!(like("Läden").as_deref(), Some("L-den"));
+        assert_eq!(like("日本"), None);
+        assert_eq!(like(""), None);
+        let long = AppName::like(&"x".repeat(100)).expect("a name");
+        assert_eq!(long.as_str().parse(), Ok(long.clone()));
+        assert_eq!(long.numbered(17).as_str().len(), 64);
+        assert!(long.numbered(17).as_str().ends_with("x-17"));
+    }
+
+    #[test]
+    fn requests_are_what_they_look_like() {
+        let json = |request| serde_json::to_string(&request).expect("plain data");
+        assert_eq!(json(ToSupervisor::Status), r#""status""#);
+        assert_eq!(json(ToSupervisor::Stop { fast: true }), r#"{"stop":{"fast":true}}"#);
+    }
+}
