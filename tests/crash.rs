@@ -281,8 +281,8 @@ fn a_hundred_starts_and_stops_leave_nothing_behind() {
         eventually("nobody listens", || (!listens(addr)).then_some(()));
         let name = format!("wasmcluster/tcp/{addr}");
         eventually("no abstract socket", || abstract_sockets(&name).is_empty().then_some(()));
-        assert_eq!(files(finished.place.path()), ["home", "work"], "{}", finished.explain());
-        for place in ["home", "work"] {
+        assert_eq!(files(finished.place.path()), ["home", "run", "work"], "{}", finished.explain());
+        for place in ["home", "run", "work"] {
             assert_eq!(files(&finished.place.path().join(place)), Vec::<String>::new(), "in {place}");
         }
     };

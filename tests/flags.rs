@@ -26,6 +26,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("max-memory-size", "64MiB", "1"),
     ("max-restarts", "5", "-1"),
     ("min-uptime", "2s", "2"),
+    ("name", "my.app-2", "my/app"),
     ("timeout", "none", "0s"),
 ];
 
@@ -38,7 +39,7 @@ const LISTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Those whose every value makes sense by itself: a path.
-const PATHS: [&str; 2] = ["cache-dir", "config"];
+const PATHS: [&str; 3] = ["cache-dir", "config", "run-dir"];
 
 #[test]
 fn this_file_knows_every_flag() {
@@ -79,6 +80,21 @@ fn every_flag_is_in_another_test() {
     let missing: Vec<_> =
         flags_in_help().into_iter().filter(|flag| !text.contains(&format!("--{flag}"))).collect();
     assert!(missing.is_empty(), "no test has {missing:?}");
+}
+
+#[test]
+fn every_flag_of_the_other_commands_is_in_the_readme_and_in_a_test() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let tests = fs::read_to_string(repository("tests/control.rs")).unwrap();
+    for command in ["status", "list", "stop"] {
+        let help = program([command, "--help"]).run().stdout;
+        let line = format!("| `wasmcluster {command}");
+        let written = readme.lines().find(|written| written.starts_with(&line)).expect(&line);
+        for flag in flags_in(&help) {
+            assert!(written.contains(&format!("`--{flag}")), "the README: {command} --{flag}");
+            assert!(tests.contains(&format!("--{flag}")), "no test has {command} --{flag}");
+        }
+    }
 }
 
 #[test]
@@ -184,13 +200,14 @@ fn paths_in_the_file_begin_where_the_file_is() {
     fs::write(at("data/note"), "from the file's side").unwrap();
     fs::write(
         at("app.toml"),
-        "component = \"app.wasm\"\ncache-dir = \"code\"\ndir = [\"data::/data::ro\"]\naddr = \"127.0.0.1:0\"\n",
+        "component = \"app.wasm\"\ncache-dir = \"code\"\nrun-dir = \"apps\"\ndir = [\"data::/data::ro\"]\n\
+         addr = \"127.0.0.1:0\"\n",
     )
     .unwrap();
-    let program = program(["serve", "--config"]).arg(at("app.toml")).own_cache();
+    let program = program(["serve", "--config"]).arg(at("app.toml")).own_cache().default_run_dir();
     let server = Starting::of(program).start();
     assert_eq!(server.get("/fs?path=/data/note").text(), "from the file's side");
-    assert!(at("code").is_dir());
+    assert!(at("code").is_dir() && at("apps/app").is_dir());
 }
 
 #[test]
@@ -221,18 +238,20 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn help_is_no_mistake() {
-    for args in [&["--help"][..], &["-h"], &["serve", "--help"], &["serve", "-h"], &["completions", "--help"]]
-    {
-        let finished = program(args).run();
-        finished.expect_code(0).expect_stdout("Usage: wasmcluster");
-        assert_eq!(finished.stderr, "");
+    let commands = ["serve", "status", "list", "stop", "completions"].map(Some);
+    for command in commands.into_iter().chain([None]) {
+        for flag in ["--help", "-h"] {
+            let finished = program(command.into_iter().chain([flag])).run();
+            finished.expect_code(0).expect_stdout("Usage: wasmcluster");
+            assert_eq!(finished.stderr, "");
+        }
     }
 }
 
 #[test]
 fn help_has_every_exit_code_and_the_variables() {
     let help = serve_help();
-    for code in 0..=7 {
+    for code in 0..=9 {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))),
             "no code {code}"
@@ -288,7 +307,10 @@ fn serve_help() -> String {
 
 /// The long names that `serve --help` lists.
 fn flags_in_help() -> BTreeSet<String> {
-    let help = serve_help();
+    flags_in(&serve_help())
+}
+
+fn flags_in(help: &str) -> BTreeSet<String> {
     let flags = help.lines().filter_map(|line| {
         let line = line.trim_start();
         let line = match line.split_once(", ") {

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "what explains a failure or a skipped test is for a person to read")]
 
 mod cache;
+mod control;
 mod crash;
 mod flags;
 mod grants;

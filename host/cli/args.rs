@@ -9,8 +9,9 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use wasmcluster_core::app::DirGrant;
+use wasmcluster_core::control::AppName;
 use wasmcluster_core::outbound::OutboundRule;
-use wasmcluster_supervisor::Instances;
+use wasmcluster_supervisor::{Instances, default_run_dir};
 
 use super::exit::EXIT_CODES;
 use super::values::{
@@ -32,6 +33,15 @@ pub(crate) enum Command {
     /// Serve a component over HTTP
     #[command(long_about = SERVE_ABOUT, after_long_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
+    /// Show how an app is
+    #[command(long_about = STATUS_ABOUT, after_long_help = EXIT_CODES)]
+    Status(StatusArgs),
+    /// Show all apps of this user that run
+    #[command(after_long_help = EXIT_CODES)]
+    List(ListArgs),
+    /// Stop an app, and wait until it has
+    #[command(long_about = STOP_ABOUT, after_long_help = EXIT_CODES)]
+    Stop(StopArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -50,6 +60,17 @@ Every flag can also be given as an environment variable or as a key in `wasmclus
 that can be repeated are lists in the file, and one value per line in the environment.
 
 TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not.";
+
+const STATUS_ABOUT: &str = "\
+Show how an app is: where it listens, what it serves, and each slot with its workers.
+
+Where one app is running, that is the one; where several are, `--app` says which.";
+
+const STOP_ABOUT: &str = "\
+Stop an app, and wait until it has.
+
+Requests in flight are finished first, for as long as the app's `--kill-timeout` allows. Interrupting this command does \
+not interrupt the stop.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
@@ -83,6 +104,19 @@ pub(crate) struct ServeArgs {
     /// there is run.
     #[arg(long, env = "WASMCLUSTER_CACHE_DIR", value_name = "DIR", help_heading = APP)]
     pub(crate) cache_dir: Option<PathBuf>,
+
+    /// What to call the app [default: the name of the component's file]
+    ///
+    /// The other commands find it by this name. One that is taken is an error; the default becomes `NAME-2`, `NAME-3`
+    /// and so on.
+    #[arg(long, env = "WASMCLUSTER_NAME", value_name = "NAME", help_heading = APP)]
+    pub(crate) name: Option<AppName>,
+
+    /// Where apps that run are found [default: wasmcluster in $XDG_RUNTIME_DIR]
+    ///
+    /// Or /tmp/wasmcluster-UID, where there is no such directory of this user. Nobody else may be able to look into it.
+    #[arg(long, env = "WASMCLUSTER_RUN_DIR", value_name = "DIR", help_heading = APP)]
+    pub(crate) run_dir: Option<PathBuf>,
 
     /// Write the log as one JSON object per line
     ///
@@ -220,6 +254,73 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_MAX_HEADER_SIZE", value_name = "SIZE", default_value = "64KiB")]
     #[arg(help_heading = REQUESTS, value_parser = header_size)]
     pub(crate) max_header_size: u32,
+}
+
+/// `wasmcluster status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
+
+    /// Write one JSON object
+    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+}
+
+/// `wasmcluster list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+
+    /// Write one JSON array
+    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+}
+
+/// `wasmcluster stop`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
+
+    /// Do not wait for the requests in flight
+    #[arg(long)]
+    pub(crate) fast: bool,
+
+    /// Do not wait for the app to have stopped
+    #[arg(long)]
+    pub(crate) detach: bool,
+
+    /// Write one JSON object
+    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+}
+
+/// Which app is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhichArgs {
+    /// The app, by its name [default: the only one that runs]
+    #[arg(long, env = "WASMCLUSTER_APP", value_name = "NAME")]
+    pub(crate) app: Option<AppName>,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Where apps are found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// Where apps that run are found, if `serve` was told
+    #[arg(long, env = "WASMCLUSTER_RUN_DIR", value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// What was said, or where `serve` looks when nothing is.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.run_dir.clone().unwrap_or_else(default_run_dir)
+    }
 }
 
 /// `--isolation`.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use wasmcluster_supervisor::ServeError;
+use wasmcluster_supervisor::{ControlError, ServeError};
 
 /// For `--help`. The numbers are those of [`Exit`].
 pub(crate) const EXIT_CODES: &str = "\
@@ -14,7 +14,9 @@ Exit codes:
   4  the address cannot be used: taken, not permitted, not of this machine
   5  the cache of compiled code cannot be used
   6  the machine allows too little: file descriptors
-  7  no worker stays up: every slot has used up its restarts";
+  7  no worker stays up: every slot has used up its restarts
+  8  the name is taken by another app, or the run directory cannot be used
+  9  no such app is running";
 
 /// What a process of ours ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) enum Exit {
     Cache = 5,
     Resources = 6,
     Errored = 7,
+    RunDir = 8,
+    NotRunning = 9,
 }
 
 impl From<Exit> for ExitCode {
@@ -57,11 +61,27 @@ impl From<ServeError> for Failure {
             ServeError::Component(_) | ServeError::Rejected(_) => Exit::Rejected,
             ServeError::Address(_) => Exit::Address,
             ServeError::Cache(_) => Exit::Cache,
+            ServeError::RunDir(_) => Exit::RunDir,
             ServeError::Descriptors(_) => Exit::Resources,
             ServeError::AllErrored => Exit::Errored,
-            ServeError::BuilderDied { .. } | ServeError::Spawn(_) | ServeError::Setup(_) => Exit::Failed,
+            ServeError::BuilderDied { .. }
+            | ServeError::Control(_)
+            | ServeError::Spawn(_)
+            | ServeError::Setup(_) => Exit::Failed,
         };
         Self { exit, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let exit = match &error {
+            ControlError::NoneRunning | ControlError::NotRunning(_) => Exit::NotRunning,
+            ControlError::Several(_) => Exit::Usage,
+            ControlError::RunDir(_) => Exit::RunDir,
+            ControlError::Unanswered { .. } => Exit::Failed,
+        };
+        Self { exit, message: error.to_string(), hint: Some(error.hint()) }
     }
 }
 
@@ -80,6 +100,8 @@ mod tests {
             Exit::Cache,
             Exit::Resources,
             Exit::Errored,
+            Exit::RunDir,
+            Exit::NotRunning,
         ];
         let listed: Vec<_> = EXIT_CODES.lines().skip(1).map(|line| line.trim().chars().next()).collect();
         assert_eq!(listed, all.map(|exit| char::from_digit(exit as u32, 10)));

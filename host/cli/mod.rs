@@ -4,8 +4,12 @@ mod args;
 mod completions;
 mod config;
 mod exit;
+mod list;
 mod render;
 mod serve;
+mod status;
+mod stop;
+mod table;
 mod values;
 mod writer;
 
@@ -17,8 +21,11 @@ use self::args::Command;
 pub(crate) fn main() -> ExitCode {
     let exit = match config::parse() {
         Ok(Command::Serve(args)) => serve::run(*args),
+        Ok(Command::Status(args)) => status::run(args),
+        Ok(Command::List(args)) => list::run(args),
+        Ok(Command::Stop(args)) => stop::run(args),
         Ok(Command::Completions { shell }) => completions::run(shell),
-        Err(failure) => render::failure(&failure),
+        Err(failure) => render::failure(&failure, false),
     };
     exit.into()
 }

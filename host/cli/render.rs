@@ -16,7 +16,7 @@ use super::writer::Line;
 
 mod text;
 
-use self::text::{Colours, visible};
+pub(crate) use self::text::{Colours, visible};
 
 /// The same number on every unix.
 const SIGKILL: i32 = 9;
@@ -161,6 +161,10 @@ impl Renderer {
             Record::WorkerBroke { slot, pid, reason } => {
                 self.about(*slot, Some(*pid), format_args!("killed for breaking the protocol: {reason}"))
             }
+            Record::StrangerRefused { uid, pid } => {
+                let process = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+                format!("user {uid}{process} came to the control socket and was turned away")
+            }
             // Not ours to prefix.
             Record::Output { .. } => return None,
         })
@@ -251,12 +255,24 @@ fn is_news(exit: Ended) -> bool {
     !matches!(exit, Ended::Code(0) | Ended::Signal(SIGKILL))
 }
 
-/// Says what went wrong before there is a renderer.
-pub(crate) fn failure(failure: &Failure) -> Exit {
+/// Says what went wrong where there is no renderer.
+pub(crate) fn failure(failure: &Failure, as_json: bool) -> Exit {
     let mut stderr = std::io::stderr();
-    let colours = Colours::of(stderr.is_terminal());
-    let _ = stderr.write_all(colours.failure(failure).as_bytes());
+    let mut rendered = Rendered::default();
+    if as_json {
+        json(&Line::Failure(failure.clone()), &mut rendered);
+    } else {
+        rendered.stderr.extend(Colours::of(stderr.is_terminal()).failure(failure).into_bytes());
+    }
+    let _ = stderr.write_all(&rendered.stderr);
     failure.exit
+}
+
+/// What a command found out, for a program to read.
+pub(crate) fn answer(answer: &impl Serialize) {
+    let mut text = Vec::new();
+    object(&mut text, answer);
+    let _ = std::io::stdout().write_all(&text);
 }
 
 fn say(stream: &mut Vec<u8>, words: &str) {
@@ -310,7 +326,7 @@ fn object(stream: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 /// A duration to the precision a person reads it with.
-struct Short(Duration);
+pub(crate) struct Short(pub(crate) Duration);
 
 impl Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,11 +2,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Plan, Settings};
-use wasmcluster_supervisor::{Component, Options, serve};
+use wasmcluster_core::control::AppName;
+use wasmcluster_supervisor::{Component, Naming, Options, default_run_dir, serve};
 
 use super::args::{Isolation, ServeArgs};
 use super::exit::{Exit, Failure};
@@ -78,10 +79,27 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         Some(directory) => directory,
         None => default_cache()?,
     };
-    let component = args.component.map_or(DEMO, Component::File);
-    let rollout = Plan { canaries: args.canary.get(), bake: args.bake };
-    let addr = args.addr.unwrap_or(DEFAULT_ADDR);
-    Ok(Options { component, addr, cluster, rollout, guest, serving, cache })
+    let naming = match args.name {
+        Some(name) => Naming::Exactly(name),
+        None => default_naming(args.component.as_deref()),
+    };
+    Ok(Options {
+        component: args.component.map_or(DEMO, Component::File),
+        addr: args.addr.unwrap_or(DEFAULT_ADDR),
+        cluster,
+        rollout: Plan { canaries: args.canary.get(), bake: args.bake },
+        guest,
+        serving,
+        cache,
+        naming,
+        run_dir: args.run_dir.unwrap_or_else(default_run_dir),
+    })
+}
+
+/// After the component's file.
+fn default_naming(component: Option<&Path>) -> Naming {
+    let stem = component.map_or(Some("demo".into()), |path| Some(path.file_stem()?.to_string_lossy()));
+    Naming::Like(stem.and_then(|stem| AppName::like(&stem)).unwrap_or_default())
 }
 
 /// As the XDG base directory specification has it.

@@ -1,9 +1,9 @@
 //! The program, from its arguments to its exit.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,9 +18,15 @@ use super::{Output, PATIENCE, descendants, eventually, running_in, shared_cache,
 
 const BINARY: &str = env!("CARGO_BIN_EXE_wasmcluster");
 
+const RUN_DIR: &str = "WASMCLUSTER_RUN_DIR";
+
+/// Where apps that run are found, within a run's place.
+pub(super) const RUN: &str = "run";
+
 /// One run of `wasmcluster` to be: a command line, and a place of its own to run in.
 ///
-/// It sees none of our environment, and has a home directory and a working directory that go away with it.
+/// It sees none of our environment, and has a home directory, a working directory and a run directory that go away
+/// with it: apps of different runs do not meet.
 #[derive(Debug)]
 pub(crate) struct Program {
     command: Command,
@@ -51,7 +57,7 @@ impl Program {
         let mut command = Command::new(&binary);
         command.uid(user).gid(user);
         let program = Self::within(command, place);
-        for directory in [program.home(), program.work()] {
+        for directory in [program.home(), program.work(), program.place.path().join(RUN)] {
             chown(directory, Some(user), Some(user))?;
         }
         Ok(program)
@@ -65,6 +71,7 @@ impl Program {
         let (home, work) = (place.path().join("home"), place.path().join("work"));
         fs::create_dir(&home).unwrap();
         fs::create_dir(&work).unwrap();
+        DirBuilder::new().mode(0o700).create(place.path().join(RUN)).unwrap();
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", &home).env("TMPDIR", place.path()).current_dir(&work);
         for (variable, directory) in [
@@ -77,6 +84,7 @@ impl Program {
             command.env(variable, home.join(directory));
         }
         command.env("WASMCLUSTER_CACHE_DIR", shared_cache());
+        command.env(RUN_DIR, place.path().join(RUN));
         Self { command, place }
     }
 
@@ -98,6 +106,17 @@ impl Program {
     /// Keeps compiled code where a user who says nothing has it, in this run's own home.
     pub(crate) fn own_cache(mut self) -> Self {
         self.command.env_remove("WASMCLUSTER_CACHE_DIR");
+        self
+    }
+
+    /// Finds and keeps apps that run in this directory rather than in one of its own.
+    pub(crate) fn run_dir(self, directory: impl AsRef<Path>) -> Self {
+        self.env(RUN_DIR, directory.as_ref())
+    }
+
+    /// Finds and keeps apps that run where a user who says nothing has them.
+    pub(crate) fn default_run_dir(mut self) -> Self {
+        self.command.env_remove(RUN_DIR);
         self
     }
 
@@ -278,7 +297,7 @@ impl Finished {
         (error, hint)
     }
 
-    /// Fails if a process of it still runs, or if there is something in its home directory.
+    /// Fails if a process of it still runs, or if there is something in its home or run directory.
     #[track_caller]
     pub(crate) fn expect_nothing_left(&self) {
         let left = running_in(self.place.path());
@@ -287,6 +306,8 @@ impl Finished {
         let files: Vec<_> =
             home.flatten().map(|entry| entry.file_name()).filter(|name| name != ".cache").collect();
         assert!(files.is_empty(), "{files:?} are left{}", self.explain());
+        let apps: Vec<_> = fs::read_dir(self.place.path().join(RUN)).unwrap().flatten().collect();
+        assert!(apps.is_empty(), "{apps:?} are left{}", self.explain());
     }
 
     /// Fails unless the command line was refused, with `text` in the first line.

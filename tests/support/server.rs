@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::program::Running;
+use super::program::{RUN, Running};
 use super::{
     Finished, PATIENCE, Program, RawClient, Response, children, component, eventually, expect_gone, program,
     signal,
@@ -67,6 +67,12 @@ impl Starting {
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.program = self.program.env(name, value);
+        self
+    }
+
+    /// Is found in this directory rather than in one of its own.
+    pub(crate) fn run_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.program = self.program.run_dir(directory);
         self
     }
 
@@ -168,6 +174,16 @@ impl Server {
     /// Where it runs: `home` and `work` are within.
     pub(crate) fn place(&self) -> &Path {
         self.running.place()
+    }
+
+    /// Where it is found by its name, unless it was told another place.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.place().join(RUN)
+    }
+
+    /// A command that finds this server.
+    pub(crate) fn command<const N: usize>(&self, args: [&str; N]) -> Program {
+        program(args).run_dir(self.run_dir())
     }
 
     /// The pids of its workers, in no order that means anything.

@@ -6,7 +6,7 @@ use crate::cli::exit::Failure;
 
 /// What a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colours {
+pub(crate) enum Colours {
     /// Not a terminal: bytes are somebody's data.
     File,
     /// A terminal of somebody who wants no colours.
@@ -15,7 +15,7 @@ pub(super) enum Colours {
 }
 
 impl Colours {
-    pub(super) fn of(terminal: bool) -> Self {
+    pub(crate) fn of(terminal: bool) -> Self {
         // https://no-color.org: set, and not empty.
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match (terminal, unwanted) {
@@ -26,12 +26,27 @@ impl Colours {
     }
 
     /// What should not distract.
-    pub(super) fn faint<'a>(self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn faint<'a>(self, text: &'a str) -> Cow<'a, str> {
         self.paint("2", text)
     }
 
     pub(super) fn hint<'a>(self, text: &'a str) -> Cow<'a, str> {
         self.paint("1;36", text)
+    }
+
+    /// What is as it should be.
+    pub(crate) fn good<'a>(self, text: &'a str) -> Cow<'a, str> {
+        self.paint("32", text)
+    }
+
+    /// What should change by itself.
+    pub(crate) fn passing<'a>(self, text: &'a str) -> Cow<'a, str> {
+        self.paint("33", text)
+    }
+
+    /// What will not change by itself.
+    pub(crate) fn bad<'a>(self, text: &'a str) -> Cow<'a, str> {
+        self.paint("31", text)
     }
 
     /// The last words of a command.
@@ -53,7 +68,7 @@ impl Colours {
 
 /// A guest's line as a terminal may see it: a guest is free to colour its text, and not to move the cursor, rename the
 /// window or paste into the shell.
-pub(super) fn visible(text: &str, colours: Colours) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str, colours: Colours) -> Cow<'_, str> {
     if colours == Colours::File || !text.chars().any(is_control) {
         return text.into();
     }

@@ -1,4 +1,4 @@
-//! The wire between the supervisor and a child: frames of JSON behind their length.
+//! The wire between the supervisor and a child, or a command that asks it something: frames of JSON behind their length.
 //!
 //! [`Channel`] is the codec alone. It owns no descriptor: the shell reads bytes into it and writes out what it holds, so
 //! the same code serves blocking and asynchronous ends, and a test needs no process.

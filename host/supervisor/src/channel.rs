@@ -1,4 +1,4 @@
-//! The supervisor's end of a child's channel: [`Channel`] over a socket.
+//! The supervisor's end of a channel, to a child or to a command: [`Channel`] over a socket.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,27 +10,32 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use wasmcluster_core::channel::{Channel, ChannelError};
 
-/// Sends `Tx` to a child, receives `Rx` from it.
+/// Sends `Tx` to another process, receives `Rx` from it.
 #[derive(Debug)]
-pub(crate) struct ChildChannel<Tx, Rx> {
+pub(crate) struct SocketChannel<Tx, Rx> {
     socket: UnixStream,
     codec: Channel<Tx, Rx>,
 }
 
-impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
+impl<Tx: Serialize, Rx: DeserializeOwned> SocketChannel<Tx, Rx> {
     /// A fresh channel, and the end that the child inherits.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        Ok((Self { socket: UnixStream::from_std(ours)?, codec: Channel::new() }, theirs.into()))
+        Ok((Self::over(UnixStream::from_std(ours)?), theirs.into()))
     }
 
-    /// Queues a message. [`receive`](Self::receive) writes it: a child that does not read must not hold us up.
+    /// A fresh channel over a connection.
+    pub(crate) fn over(socket: UnixStream) -> Self {
+        Self { socket, codec: Channel::new() }
+    }
+
+    /// Queues a message. [`receive`](Self::receive) writes it: a peer that does not read must not hold us up.
     pub(crate) fn send(&mut self, message: &Tx) {
         self.codec.send(message);
     }
 
-    /// Writes what waits, and waits for the next message; `None` when the child has closed its end. Cancel safe.
+    /// Writes what waits, and waits for the next message; `None` when the peer has closed its end. Cancel safe.
     pub(crate) async fn receive(&mut self) -> Result<Option<Rx>, ChannelError> {
         loop {
             if let Some(message) = self.codec.receive()? {
@@ -40,7 +45,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
                 [] => Interest::READABLE,
                 _ => Interest::READABLE | Interest::WRITABLE,
             };
-            // None of the three can fail but for a child that went away, possibly after its last words.
+            // None of the three can fail but for a peer that went away, possibly after its last words.
             let Ok(ready) = self.socket.ready(interest).await else { return Ok(None) };
             if ready.is_writable() {
                 match self.socket.try_write(self.codec.outgoing()) {
@@ -61,6 +66,19 @@ impl<Tx: Serialize, Rx: DeserializeOwned> ChildChannel<Tx, Rx> {
             }
         }
     }
+
+    /// Writes everything that waits. Waits for as long as the peer does not read.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while !self.codec.outgoing().is_empty() {
+            self.socket.writable().await?;
+            match self.socket.try_write(self.codec.outgoing()) {
+                Ok(written) => self.codec.wrote(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +94,7 @@ mod tests {
     #[test]
     fn last_words_are_heard() {
         run(async {
-            let (mut ours, theirs) = ChildChannel::<u32, u32>::pair().expect("sockets");
+            let (mut ours, theirs) = SocketChannel::<u32, u32>::pair().expect("sockets");
             ours.send(&1);
             let mut child = StdUnixStream::from(theirs);
             let mut codec = Channel::<u32, u32>::new();
@@ -91,7 +109,7 @@ mod tests {
     #[test]
     fn more_than_the_socket_holds_is_written_as_the_child_reads() {
         run(async {
-            let (mut ours, theirs) = ChildChannel::<String, u32>::pair().expect("sockets");
+            let (mut ours, theirs) = SocketChannel::<String, u32>::pair().expect("sockets");
             let long = "x".repeat(3 << 20);
             ours.send(&long);
             let child = std::thread::spawn(move || {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::process::{Child as Process, Command};
 use wasmcluster_core::cluster::Exit;
 
-use crate::channel::ChildChannel;
+use crate::channel::SocketChannel;
 use crate::descriptors::duplicate_above;
 use crate::output::Output;
 
@@ -45,7 +45,7 @@ pub(crate) struct Executable(OwnedFd);
 pub(crate) struct Child<Tx, Rx> {
     pub(crate) process: Process,
     pub(crate) pid: u32,
-    pub(crate) channel: ChildChannel<Tx, Rx>,
+    pub(crate) channel: SocketChannel<Tx, Rx>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
@@ -66,7 +66,7 @@ impl Executable {
         role: &'static str,
         descriptors: impl IntoIterator<Item = (OwnedFd, i32)>,
     ) -> io::Result<Child<Tx, Rx>> {
-        let (channel, theirs) = ChildChannel::pair()?;
+        let (channel, theirs) = SocketChannel::pair()?;
         let mut command = Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
         command
             .arg0("wasmcluster")

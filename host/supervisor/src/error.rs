@@ -9,6 +9,7 @@ use crate::address::AddressError;
 use crate::cache::CacheError;
 use crate::component::ComponentError;
 use crate::limits::TooFewDescriptors;
+use crate::rundir::RunDirError;
 
 /// Everything that ends a supervisor other than being asked to stop.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum ServeError {
     /// The cache is not to be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The name, or a place for it, is not to be had.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
     /// The machine does not give us what we need.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
@@ -39,6 +43,9 @@ pub enum ServeError {
     /// Every slot used up its restarts.
     #[error("no worker stays up: every slot has used up its restarts")]
     AllErrored,
+    /// Nobody could ask this app anything.
+    #[error("failed to open the control socket: {0}")]
+    Control(io::Error),
     /// A process of ours could not be started.
     #[error("failed to start a process: {0}")]
     Spawn(io::Error),
@@ -56,12 +63,13 @@ impl ServeError {
             Self::Rejected(rejection) => rejection.hint.clone(),
             Self::Address(error) => error.hint(),
             Self::Cache(error) => error.hint(),
+            Self::RunDir(error) => Some(error.hint()),
             Self::Descriptors(error) => Some(error.hint()),
             Self::BuilderDied { exit: Exit::Signal(9), .. } => Some(
                 "it was killed, most likely for the memory it used: compiling needs more than serving".into(),
             ),
             Self::AllErrored => Some("the lines above say what each worker died of".into()),
-            Self::BuilderDied { .. } | Self::Spawn(_) | Self::Setup(_) => None,
+            Self::BuilderDied { .. } | Self::Control(_) | Self::Spawn(_) | Self::Setup(_) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The parent process of an app.
 //!
-//! It owns the app's address, its workers and its signals, and touches no request: [`serve`] claims the address, has
-//! the component compiled, and then only carries out what the cluster in `wasmcluster-core` decides.
+//! It owns the app's address, its workers, its signals and its control socket, and touches no request: [`serve`] claims
+//! the address, has the component compiled, and then only carries out what the cluster in `wasmcluster-core` decides.
 //! It neither compiles nor runs guest code, and does not print: what there is to say leaves as a [`Record`].
 
 mod address;
@@ -9,7 +9,9 @@ mod builder;
 mod cache;
 mod channel;
 mod child;
+mod client;
 mod component;
+mod control;
 mod descriptors;
 mod error;
 mod generation;
@@ -20,6 +22,7 @@ mod output;
 mod quota;
 mod record;
 mod run;
+mod rundir;
 mod signals;
 mod singleton;
 mod worker;
@@ -33,19 +36,23 @@ use wasmcluster_core::cluster::{Plan, Settings};
 
 use self::cache::Cache;
 use self::child::Executable;
+use self::control::Control;
 use self::generation::Origin;
 use self::run::Supervisor;
+use self::rundir::RunDir;
 use self::signals::Signals;
 use self::singleton::Claim;
 
 pub use self::address::AddressError;
 pub use self::cache::CacheError;
 pub use self::child::{BUILDER_ROLE, WORKER_ROLE};
+pub use self::client::{App, ControlError, Stopping};
 pub use self::component::{Component, ComponentError};
 pub use self::error::ServeError;
 pub use self::instances::{Instances, InvalidInstances};
 pub use self::limits::TooFewDescriptors;
 pub use self::record::{Record, Source, Stream};
+pub use self::rundir::{Naming, RunDirError, default_run_dir};
 
 /// What to serve, where and how.
 #[derive(Clone, Debug)]
@@ -64,6 +71,10 @@ pub struct Options {
     pub serving: Serving,
     /// Where compiled artifacts are kept.
     pub cache: PathBuf,
+    /// What to call the app.
+    pub naming: Naming,
+    /// Where it is found by its name.
+    pub run_dir: PathBuf,
 }
 
 /// Serves until a signal asks to stop and everything has ended, or until there is nothing left to serve.
@@ -82,13 +93,14 @@ pub fn serve(options: Options, records: impl FnMut(Record)) -> Result<(), ServeE
 }
 
 async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
-    let Options { component, addr, cluster, rollout, guest, serving, cache } = options;
+    let Options { component, addr, cluster, rollout, guest, serving, cache, naming, run_dir } = options;
     let slots = cluster.slots.get();
     let mut signals = Signals::new().map_err(ServeError::Setup)?;
     // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
     component.open()?;
     limits::raise_descriptors(slots, serving.max_connections)?;
     let cache = Arc::new(Cache::open(&cache)?);
+    let place = RunDir::create(&run_dir)?.claim(&naming)?;
     let claim = Claim::new(addr, slots.into()).await?;
     let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
     let origin = Origin { component, guest, serving, cache, executable };
@@ -97,5 +109,6 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
         // Nothing serves yet, so there is nothing to finish.
         () = signals.stop() => return Ok(()),
     };
-    Supervisor::new(claim, origin, first, (cluster, rollout), records).run(signals).await
+    let control = Control::listen(place).map_err(ServeError::Control)?;
+    Supervisor::new(claim, origin, first, (cluster, rollout), control, records).run(signals).await
 }

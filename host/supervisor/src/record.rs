@@ -92,6 +92,13 @@ pub enum Record {
         /// What it did.
         reason: String,
     },
+    /// Another user came to the control socket, and was turned away.
+    StrangerRefused {
+        /// Who.
+        uid: u32,
+        /// The process; unknown across a pid namespace.
+        pid: Option<i32>,
+    },
     /// A line that a child wrote: a guest's, or the last words of a process.
     Output {
         /// Which child.

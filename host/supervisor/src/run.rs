@@ -9,9 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use wasmcluster_core::cluster::{
     Action, Cluster, Event, Generation, Notice, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
+use wasmcluster_core::control::{AppStatus, FromSupervisor, ToSupervisor};
 use wasmcluster_core::message::{FromWorker, MemoryReset, Start, ToWorker};
 use wasmcluster_core::rejection::Rejection;
 
+use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
 use crate::generation::{Build, Origin};
 use crate::listener;
@@ -35,6 +37,8 @@ enum Input {
     Timeout,
     /// A worker did something.
     Worker(WorkerId, WorkerInput),
+    /// Somebody came to the control socket.
+    Control(ControlInput),
 }
 
 /// A worker that was not yet reaped, and where it serves.
@@ -61,7 +65,10 @@ pub(crate) struct Supervisor<R> {
     workers: BTreeMap<WorkerId, Placed>,
     inputs: Sender<(WorkerId, WorkerInput)>,
     received: Receiver<(WorkerId, WorkerInput)>,
+    control: Control,
     asked_to_stop: bool,
+    /// Commands that wait for the end.
+    awaiting_end: Vec<Answers>,
     /// What the first worker that refused to start said, in full.
     rejection: Option<Rejection>,
     /// How memory is reset, once a worker said so. Told when everything serves, and when it changes.
@@ -77,6 +84,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         origin: Origin,
         first: Build,
         (settings, rollout): (Settings, Plan),
+        control: Control,
         records: R,
     ) -> Self {
         let (inputs, received) = channel(QUEUE);
@@ -96,7 +104,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
             workers: BTreeMap::new(),
             inputs,
             received,
+            control,
             asked_to_stop: false,
+            awaiting_end: Vec::new(),
             rejection: None,
             reset: None,
             serving: false,
@@ -108,15 +118,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
     pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
         self.act();
         loop {
-            if let Some(outcome) = self.outcome {
-                return match outcome {
-                    Outcome::Asked => Ok(()),
-                    Outcome::Rejected { reason, .. } => {
-                        let in_full = self.rejection.unwrap_or(Rejection { message: reason, hint: None });
-                        Err(ServeError::Rejected(in_full))
-                    }
-                    Outcome::AllErrored => Err(ServeError::AllErrored),
-                };
+            if let Some(outcome) = self.outcome.take() {
+                return self.end(outcome).await;
             }
             let timeout =
                 self.cluster.poll_timeout().and_then(|time| self.started.checked_add(time.since_start()));
@@ -128,11 +131,26 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
+                Some(input) = self.control.next() => Input::Control(input),
             };
             if !matches!(input, Input::Worker(..)) {
                 self.catch_up().await;
             }
             self.handle(input);
+        }
+    }
+
+    /// Gives back the address and then the name. Whoever asked for the end learns of it last.
+    async fn end(self, outcome: Outcome) -> Result<(), ServeError> {
+        drop(self.claim);
+        self.control.close(self.awaiting_end).await;
+        match outcome {
+            Outcome::Asked => Ok(()),
+            Outcome::Rejected { reason, .. } => {
+                let in_full = self.rejection.unwrap_or(Rejection { message: reason, hint: None });
+                Err(ServeError::Rejected(in_full))
+            }
+            Outcome::AllErrored => Err(ServeError::AllErrored),
         }
     }
 
@@ -159,12 +177,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Tells the cluster what an input means, and does what follows.
     fn handle(&mut self, input: Input) {
         match input {
-            Input::Signal(Wish::Stop) => {
-                (self.records)(Record::Stopping { fast: self.asked_to_stop });
-                self.asked_to_stop = true;
-                self.rebuilding.abort_all();
-                self.tell(Event::Stop);
-            }
+            // The second signal is for those who cannot wait.
+            Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
             Input::BuilderSaid(record) => (self.records)(record),
             Input::Rebuilt(built) => match *built {
@@ -190,6 +204,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 self.workers.remove(&worker);
             }
             Input::Worker(worker, input) => self.listen_to(worker, input),
+            Input::Control(ControlInput::Asked { request, answers }) => self.answer(request, answers),
+            Input::Control(ControlInput::Stranger { uid, pid }) => {
+                (self.records)(Record::StrangerRefused { uid, pid });
+            }
         }
         self.act();
     }
@@ -210,6 +228,44 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 })
                 .await
         });
+    }
+
+    fn stop(&mut self, fast: bool) {
+        (self.records)(Record::Stopping { fast });
+        self.asked_to_stop = true;
+        self.rebuilding.abort_all();
+        self.tell(if fast { Event::StopFast } else { Event::Stop });
+    }
+
+    fn answer(&mut self, request: ToSupervisor, answers: Answers) {
+        match request {
+            ToSupervisor::Status => answers.send(FromSupervisor::Status(Box::new(self.status()))),
+            ToSupervisor::Stop { fast } => {
+                if fast || !self.cluster.is_stopping() {
+                    self.stop(fast);
+                }
+                answers.send(FromSupervisor::Stopping);
+                self.awaiting_end.retain(Answers::are_awaited);
+                self.awaiting_end.push(answers);
+            }
+        }
+    }
+
+    fn status(&self) -> AppStatus {
+        let pid = |worker| Some(self.workers.get(&worker)?.handle.pid);
+        AppStatus {
+            name: self.control.name().clone(),
+            pid: std::process::id(),
+            addr: self.claim.addr,
+            component: self.origin.component.name(),
+            digest: self
+                .builds
+                .get(&self.cluster.generation())
+                .map(|build| build.built.digest.clone())
+                .unwrap_or_default(),
+            uptime: self.started.elapsed(),
+            cluster: self.cluster.status(self.now(), pid),
+        }
     }
 
     fn listen_to(&mut self, worker: WorkerId, input: WorkerInput) {

@@ -1,0 +1,200 @@
+//! The other end of the control socket: how a command finds an app that runs, and asks it something.
+
+use core::time::Duration;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use wasmcluster_core::channel::Channel;
+use wasmcluster_core::control::{AppName, AppStatus, FromSupervisor, ToSupervisor};
+
+use crate::rundir::{self, RunDir, RunDirError};
+
+/// How long an answer that takes no time may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nothing runs here.
+    #[error("no app is running")]
+    NoneRunning,
+    /// No app of this name runs here.
+    #[error("no app with the name `{0}` is running")]
+    NotRunning(AppName),
+    /// It is not clear which one is meant.
+    #[error("several apps are running: {}", .0.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    Several(Vec<AppName>),
+    /// The place where apps are found is not to be trusted.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// Somebody listens and does not answer as a supervisor does.
+    #[error("`{name}` does not answer: {reason}")]
+    Unanswered {
+        /// Who was asked.
+        name: AppName,
+        /// What came instead of an answer.
+        reason: String,
+    },
+}
+
+impl ControlError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoneRunning => {
+                "`wasmcluster serve` starts one; one that was started with `--run-dir` is found with the same"
+                    .into()
+            }
+            Self::NotRunning(_) => "`wasmcluster list` shows what is running".into(),
+            Self::Several(_) => "say which one with `--app`".into(),
+            Self::RunDir(error) => error.hint(),
+            Self::Unanswered { .. } => {
+                "it may be stopping, stopped by a debugger, or of another version of wasmcluster".into()
+            }
+        }
+    }
+}
+
+/// An app that runs, and a connection to it for one request.
+#[derive(Debug)]
+pub struct App {
+    name: AppName,
+    /// Its supervisor; unknown across a pid namespace.
+    pid: Option<i32>,
+    stream: UnixStream,
+    channel: Channel<ToSupervisor, FromSupervisor>,
+}
+
+impl App {
+    /// All that run, in the order of their names.
+    ///
+    /// # Errors
+    /// Fails when the run directory, or one in it, is not to be trusted.
+    pub fn all(run_dir: &Path) -> Result<Vec<Self>, ControlError> {
+        let Some(run_dir) = RunDir::open(run_dir)? else { return Ok(Vec::new()) };
+        let mut running = Vec::new();
+        for name in run_dir.names()? {
+            running.extend(run_dir.connect(&name)?.map(|stream| Self::over(name, stream)));
+        }
+        Ok(running)
+    }
+
+    /// The one of this name, or without a name the only one that runs.
+    ///
+    /// # Errors
+    /// Fails when there is none, or more than one to choose from.
+    pub fn find(run_dir: &Path, name: Option<AppName>) -> Result<Self, ControlError> {
+        if let Some(name) = name {
+            let stream = RunDir::open(run_dir)?.map_or(Ok(None), |run_dir| run_dir.connect(&name))?;
+            return stream
+                .map(|stream| Self::over(name.clone(), stream))
+                .ok_or(ControlError::NotRunning(name));
+        }
+        let mut running = Self::all(run_dir)?;
+        match (running.pop(), running.is_empty()) {
+            (None, _) => Err(ControlError::NoneRunning),
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                Err(ControlError::Several(running.into_iter().chain([last]).map(|app| app.name).collect()))
+            }
+        }
+    }
+
+    fn over(name: AppName, stream: UnixStream) -> Self {
+        Self { name, pid: rundir::pid(&stream), stream, channel: Channel::new() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &AppName {
+        &self.name
+    }
+
+    /// Its supervisor's pid; unknown across a pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn status(mut self) -> Result<AppStatus, ControlError> {
+        match self.ask(&ToSupervisor::Status)? {
+            FromSupervisor::Status(status) => Ok(*status),
+            FromSupervisor::Stopping => Err(self.unanswered("it answered another question")),
+        }
+    }
+
+    /// Has it stop. What is returned waits for its end; dropping that instead changes nothing about the stop.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn stop(mut self, fast: bool) -> Result<Stopping, ControlError> {
+        match self.ask(&ToSupervisor::Stop { fast })? {
+            FromSupervisor::Stopping => Ok(Stopping(self)),
+            FromSupervisor::Status(_) => Err(self.unanswered("it answered another question")),
+        }
+    }
+
+    /// Sends a request, and waits for its first answer.
+    fn ask(&mut self, request: &ToSupervisor) -> Result<FromSupervisor, ControlError> {
+        self.channel.send(request);
+        let timed = self.stream.set_write_timeout(Some(PATIENCE));
+        timed
+            .and_then(|()| self.stream.set_read_timeout(Some(PATIENCE)))
+            .map_err(|error| self.unanswered(error.to_string()))?;
+        // Whoever turns us away closes before it has read this, which the next read says better than the failed write.
+        let _ = self.stream.write_all(self.channel.outgoing());
+        self.channel.wrote(self.channel.outgoing().len());
+        self.answer()?.ok_or_else(|| self.unanswered("it closed the connection"))
+    }
+
+    /// The next answer; none once the supervisor has closed the connection.
+    fn answer(&mut self) -> Result<Option<FromSupervisor>, ControlError> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.channel.receive() {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {}
+                Err(error) => return Err(self.unanswered(error.to_string())),
+            }
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Ok(None),
+                Ok(read) => self.channel.read(&bytes[..read]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return Ok(None),
+                    io::ErrorKind::WouldBlock => {
+                        return Err(self.unanswered(format!("nothing came within {} s", PATIENCE.as_secs())));
+                    }
+                    _ => return Err(self.unanswered(error.to_string())),
+                },
+            }
+        }
+    }
+
+    fn unanswered(&self, reason: impl Into<String>) -> ControlError {
+        ControlError::Unanswered { name: self.name.clone(), reason: reason.into() }
+    }
+}
+
+/// An app that was told to stop.
+#[derive(Debug)]
+pub struct Stopping(App);
+
+impl Stopping {
+    /// Waits until the supervisor has given back everything: its workers, its address and its name.
+    ///
+    /// # Errors
+    /// Fails when the connection breaks in a way that leaves that open.
+    pub fn wait(mut self) -> Result<(), ControlError> {
+        let unlimited = self.0.stream.set_read_timeout(None);
+        unlimited.map_err(|error| self.0.unanswered(error.to_string()))?;
+        while self.0.answer()?.is_some() {}
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Where apps that run are found by their names: a directory for each, with its control socket in it.
+//!
+//! Whoever can write here could stand in for an app, so every directory must be ours and closed to everybody else. As
+//! the cache is, it is judged and used through one descriptor, so that it cannot be exchanged in between; and a path
+//! through a descriptor is always short enough for a socket.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use wasmcluster_core::control::AppName;
+
+const SOCKET: &str = "control.sock";
+
+/// How many names like a taken one are tried, and how often a directory may disappear under our hands.
+const ATTEMPTS: u32 = 1000;
+
+/// What an app wants to be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// This, or nothing.
+    Exactly(AppName),
+    /// This, or where that is taken the first of `demo-2`, `demo-3` and so on that is free.
+    Like(AppName),
+}
+
+/// Why an app can have no place in the run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// It could not be created or opened.
+    #[error("failed to open the run directory `{}`: {source}", .path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It leads to a place that somebody else may have chosen.
+    #[error("the run directory `{}` is a symbolic link, or no directory", .path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another user could stand in for our apps.
+    #[error("the run directory `{}` belongs to user {owner}, not to us", .path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Other users can come in.
+    #[error("the run directory `{}` is open to others (mode {mode:03o})", .path.display())]
+    OpenToOthers {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// An app that runs has the name.
+    #[error("an app with the name `{name}` is running{}", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    NameTaken {
+        /// The name.
+        name: AppName,
+        /// Its supervisor; unknown while that starts.
+        pid: Option<i32>,
+    },
+}
+
+impl RunDirError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Open { .. } | Self::NoDirectory { .. } | Self::NotOurs { .. } => {
+                "choose a directory of this user's own with `--run-dir`".into()
+            }
+            Self::OpenToOthers { path, .. } => format!(
+                "whoever comes in could stand in for an app: `chmod 700 {}`, or choose another with `--run-dir`",
+                path.display()
+            ),
+            Self::NameTaken { name, .. } => {
+                format!("choose another with `--name`, or stop it: `wasmcluster stop --app {name}`")
+            }
+        }
+    }
+}
+
+/// Where apps of this user are found when nobody says otherwise: in `$XDG_RUNTIME_DIR`, or in `/tmp` where there is
+/// none.
+///
+/// The variable often survives a change of user, so a directory that is not ours is none.
+#[must_use]
+pub fn default_run_dir() -> PathBuf {
+    let user = geteuid().as_raw();
+    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let ours = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == user);
+    match xdg.filter(ours) {
+        Some(xdg) => xdg.join("wasmcluster"),
+        None => PathBuf::from(format!("/tmp/wasmcluster-{user}")),
+    }
+}
+
+/// A run directory that passed inspection.
+#[derive(Debug)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl RunDir {
+    /// Opens the directory, creating it where it is missing.
+    pub(crate) fn create(path: &Path) -> Result<Self, RunDirError> {
+        let failed = |source| RunDirError::Open { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let missing = || failed(io::ErrorKind::NotFound.into());
+        Self::open(path)?.ok_or_else(missing)
+    }
+
+    /// Opens the directory; none if it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, RunDirError> {
+        // Without a slash at its end, after which the kernel would follow a link all the same.
+        let bare: PathBuf = path.components().collect();
+        match open(&bare, DIRECTORY, Mode::empty()) {
+            Ok(directory) => {
+                inspect(&directory, path)?;
+                Ok(Some(Self { path: path.to_owned(), directory }))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(refused(path, errno)),
+        }
+    }
+
+    /// The names that have a directory here, in order. That does not mean that their apps run.
+    pub(crate) fn names(&self) -> Result<Vec<AppName>, RunDirError> {
+        let failed = |source| RunDirError::Open { path: self.path.clone(), source };
+        let entries = fs::read_dir(through(&self.directory)).map_err(failed)?;
+        let mut names: Vec<AppName> =
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Connects to the supervisor of an app. None if there is none: a socket without a listener is what a supervisor
+    /// leaves that was killed.
+    pub(crate) fn connect(&self, name: &AppName) -> Result<Option<UnixStream>, RunDirError> {
+        let path = self.path.join(name.as_str());
+        let directory = match openat(&self.directory, name.as_str(), DIRECTORY, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(refused(&path, errno)),
+        };
+        inspect(&directory, &path)?;
+        match UnixStream::connect(through(&directory).join(SOCKET)) {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) if is_nobody_there(&error) => Ok(None),
+            Err(source) => Err(RunDirError::Open { path: path.join(SOCKET), source }),
+        }
+    }
+
+    /// Takes a name for as long as the result lives.
+    pub(crate) fn claim(self, naming: &Naming) -> Result<AppDir, RunDirError> {
+        let (wanted, names) = match naming {
+            Naming::Exactly(name) => (name, 1),
+            Naming::Like(name) => (name, ATTEMPTS),
+        };
+        for number in 1..=names {
+            let name = if number == 1 { wanted.clone() } else { wanted.numbered(number) };
+            if let Some(directory) = self.try_claim(&name)? {
+                return Ok(AppDir { parent: self, directory, name });
+            }
+        }
+        let pid = self.connect(wanted).ok().flatten().and_then(|stream| pid(&stream));
+        Err(RunDirError::NameTaken { name: wanted.clone(), pid })
+    }
+
+    /// The directory of a name, locked; none if another supervisor has it.
+    ///
+    /// The lock is on the directory itself and is held for life: it goes away with its owner however that ends, so
+    /// whoever gets it may take over what is in there.
+    fn try_claim(&self, name: &AppName) -> Result<Option<Flock<OwnedFd>>, RunDirError> {
+        let (name, path) = (name.as_str(), self.path.join(name.as_str()));
+        for _ in 0..ATTEMPTS {
+            match mkdirat(&self.directory, name, Mode::S_IRWXU) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(refused(&path, errno)),
+            }
+            let directory = match openat(&self.directory, name, DIRECTORY, Mode::empty()) {
+                Ok(directory) => directory,
+                // Its owner has just left.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => return Err(refused(&path, errno)),
+            };
+            inspect(&directory, &path)?;
+            let directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+                Ok(directory) => directory,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, errno)) => return Err(refused(&path, errno)),
+            };
+            if self.still_has(name, &directory) {
+                return Ok(Some(directory));
+            }
+        }
+        Err(refused(&path, Errno::ENOENT))
+    }
+
+    /// Whether `directory` is what is found under `name`: its last owner may have removed it while we waited our turn.
+    fn still_has(&self, name: &str, directory: &OwnedFd) -> bool {
+        let found = fstatat(&self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let (Ok(found), Ok(ours)) = (found, fstat(directory)) else { return false };
+        (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+    }
+}
+
+/// The directory of an app whose name is ours. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct AppDir {
+    parent: RunDir,
+    directory: Flock<OwnedFd>,
+    name: AppName,
+}
+
+impl AppDir {
+    pub(crate) fn name(&self) -> &AppName {
+        &self.name
+    }
+
+    /// Listens on the control socket, in the place of one that a supervisor before us may have left.
+    pub(crate) fn listen(&self) -> io::Result<UnixListener> {
+        match unlinkat(self.directory.as_fd(), SOCKET, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let listener = UnixListener::bind(through(&self.directory).join(SOCKET))?;
+        // Until here the directory's own mode has kept others out.
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        fchmodat(self.directory.as_fd(), SOCKET, mode, FchmodatFlags::FollowSymlink)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+}
+
+impl Drop for AppDir {
+    /// What cannot be removed is in nobody's way: the next owner of the name takes it over.
+    fn drop(&mut self) {
+        let _ = unlinkat(self.directory.as_fd(), SOCKET, UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.parent.directory, self.name.as_str(), UnlinkatFlags::RemoveDir);
+    }
+}
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Fails unless a directory is ours and nobody else's.
+fn inspect(directory: &OwnedFd, path: &Path) -> Result<(), RunDirError> {
+    let stat = fstat(directory).map_err(|errno| refused(path, errno))?;
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(RunDirError::NotOurs { path: path.to_owned(), owner: stat.st_uid });
+    }
+    match stat.st_mode & 0o777 {
+        0o700 => Ok(()),
+        mode => Err(RunDirError::OpenToOthers { path: path.to_owned(), mode }),
+    }
+}
+
+fn refused(path: &Path, errno: Errno) -> RunDirError {
+    match errno {
+        Errno::ELOOP | Errno::ENOTDIR => RunDirError::NoDirectory { path: path.to_owned() },
+        errno => RunDirError::Open { path: path.to_owned(), source: errno.into() },
+    }
+}
+
+/// A path that leads to an open directory, whatever has become of its name.
+fn through(directory: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", directory.as_raw_fd()).into()
+}
+
+fn is_nobody_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// The process that listens at the other end. None when it lives in another pid namespace.
+pub(crate) fn pid(stream: &UnixStream) -> Option<i32> {
+    getsockopt(stream, PeerCredentials).ok().map(|peer| peer.pid()).filter(|&pid| pid > 0)
+}
+
+#[cfg(test)]
+mod tests;
