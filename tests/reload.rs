@@ -145,6 +145,23 @@ fn the_last_reload_counts() {
     server.stop().expect_code(0);
 }
 
+/// With a cache of its own, so that the first build is still under way when it is no longer wanted.
+#[test]
+fn a_reload_during_a_build_takes_its_place() {
+    let server = serving("hello-p2").instances(1).own_cache().args(["--bake", "0s"]).start();
+    for (component, times) in [("zoo-p2", 1), ("hello-p3", 2)] {
+        replace_by(&server, component);
+        server.signal(SIGHUP);
+        eventually("it is heard", || {
+            (server.stderr().matches("looking at `app.wasm` again").count() == times).then_some(())
+        });
+    }
+    eventually("the last one serves", || {
+        server.stderr().contains("every slot serves generation").then_some(())
+    });
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+}
+
 #[test]
 fn a_slot_that_was_given_up_gets_another_chance() {
     let server = serving("hello-p2").instances(2);

@@ -126,8 +126,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             let input = tokio::select! {
                 wish = signals.next() => Input::Signal(wish),
                 Some(record) = self.builder_said.recv() => Input::BuilderSaid(record),
-                // One that was ended because another is wanted says nothing.
-                Some(Ok(built)) = self.rebuilding.join_next() => Input::Rebuilt(Box::new(built)),
+                Some(built) = next_build(&mut self.rebuilding) => Input::Rebuilt(Box::new(built)),
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
@@ -378,6 +377,20 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
         let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
         (self.records)(Record::Cluster { pid, notice });
+    }
+}
+
+/// The next build that came to its end; none if none is under way. Cancel safe.
+///
+/// One that was ended because another is wanted is passed over here: a branch of `select` that it failed to match would
+/// be off until something else happens, and on an idle app nothing does.
+async fn next_build(
+    rebuilding: &mut JoinSet<Result<Build, ServeError>>,
+) -> Option<Result<Build, ServeError>> {
+    loop {
+        if let Ok(built) = rebuilding.join_next().await? {
+            return Some(built);
+        }
     }
 }
 
