@@ -39,6 +39,9 @@ pub enum ChannelError {
         /// What the peer said in its [`Hello`].
         theirs: u32,
     },
+    /// The peer sent descriptors that no message of its carries.
+    #[error("more descriptors than messages that carry one")]
+    Descriptors,
 }
 
 /// One end of a typed connection: sends `Tx`, receives `Rx`. The other end is `Channel<Rx, Tx>`.
