@@ -1,26 +1,29 @@
 //! The loop: wait for one input, tell the cluster, do what it says.
 
+mod act;
+mod reload;
+mod requests;
+
 use std::collections::BTreeMap;
-use std::io;
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use wasmcluster_core::cluster::{
-    Action, Cluster, Event, Generation, Notice, Outcome, Plan, Settings, SlotId, Time, WorkerId,
+    Cluster, Event, Generation, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
-use wasmcluster_core::control::{AppStatus, FromSupervisor, ToSupervisor};
-use wasmcluster_core::message::{FromWorker, MemoryReset, Start, ToWorker};
+use wasmcluster_core::message::{FromWorker, MemoryReset};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
 use crate::generation::{Build, Origin};
-use crate::listener;
 use crate::record::{Record, Source};
 use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
 use crate::worker::{WorkerHandle, WorkerInput};
+
+use self::reload::next_build;
 
 /// Inputs of workers that may wait. Full, it slows down the workers that have most to say.
 const QUEUE: usize = 64;
@@ -180,18 +183,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
             Input::BuilderSaid(record) => (self.records)(record),
-            Input::Rebuilt(built) => match *built {
-                Ok(build) => {
-                    self.newest = Generation(self.newest.0 + 1);
-                    self.builds.insert(self.newest, build);
-                    self.tell(Event::Roll { generation: self.newest, plan: self.rollout });
-                }
-                Err(error) => (self.records)(Record::ReloadFailed {
-                    message: error.to_string(),
-                    hint: error.hint(),
-                    serving: self.cluster.generation(),
-                }),
-            },
+            Input::Rebuilt(built) => self.rebuilt(*built),
             Input::Timeout => {
                 let now = self.now();
                 self.cluster.handle_timeout(now);
@@ -209,62 +201,6 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
         }
         self.act();
-    }
-
-    /// Builds what the component is now. A build that is under way is of something older.
-    fn reload(&mut self) {
-        if self.asked_to_stop {
-            return;
-        }
-        (self.records)(Record::Reloading { component: self.origin.component.name() });
-        self.rebuilding.abort_all();
-        let (origin, says) = (self.origin.clone(), self.builder_says.clone());
-        self.rebuilding.spawn(async move {
-            origin
-                .build(&mut |record| {
-                    // Nobody listens when everything ends.
-                    let _ = says.send(record);
-                })
-                .await
-        });
-    }
-
-    fn stop(&mut self, fast: bool) {
-        (self.records)(Record::Stopping { fast });
-        self.asked_to_stop = true;
-        self.rebuilding.abort_all();
-        self.tell(if fast { Event::StopFast } else { Event::Stop });
-    }
-
-    fn answer(&mut self, request: ToSupervisor, answers: Answers) {
-        match request {
-            ToSupervisor::Status => answers.send(FromSupervisor::Status(Box::new(self.status()))),
-            ToSupervisor::Stop { fast } => {
-                if fast || !self.cluster.is_stopping() {
-                    self.stop(fast);
-                }
-                answers.send(FromSupervisor::Stopping);
-                self.awaiting_end.retain(Answers::are_awaited);
-                self.awaiting_end.push(answers);
-            }
-        }
-    }
-
-    fn status(&self) -> AppStatus {
-        let pid = |worker| Some(self.workers.get(&worker)?.handle.pid);
-        AppStatus {
-            name: self.control.name().clone(),
-            pid: std::process::id(),
-            addr: self.claim.addr,
-            component: self.origin.component.name(),
-            digest: self
-                .builds
-                .get(&self.cluster.generation())
-                .map(|build| build.built.digest.clone())
-                .unwrap_or_default(),
-            uptime: self.started.elapsed(),
-            cluster: self.cluster.status(self.now(), pid),
-        }
     }
 
     fn listen_to(&mut self, worker: WorkerId, input: WorkerInput) {
@@ -307,111 +243,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
         self.reset = Some(reset);
     }
 
-    /// Does what the cluster wants done.
-    fn act(&mut self) {
-        while let Some(action) = self.cluster.poll_action() {
-            match action {
-                Action::Spawn { worker, slot, generation } => match self.spawn(worker, slot, generation) {
-                    Ok(handle) => {
-                        self.workers.insert(worker, Placed { slot, handle });
-                    }
-                    Err(error) => self.tell(Event::SpawnFailed { worker, reason: error.to_string() }),
-                },
-                Action::Drain { worker, deadline } => {
-                    let within = deadline - self.now();
-                    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                    if let Some(placed) = self.workers.get(&worker) {
-                        placed.handle.tell(ToWorker::Drain { within_ms });
-                    }
-                    if self.asked_to_stop {
-                        // The worker's is the last socket now: what it finds when it has emptied the queue and closes
-                        // is all there will be. With ours open, connections would queue up until nobody takes them.
-                        self.claim.slots.clear();
-                    }
-                }
-                Action::Kill { worker } => {
-                    if let Some(placed) = self.workers.get(&worker) {
-                        placed.handle.kill();
-                    }
-                }
-                Action::Notify(notice) => self.notify(notice),
-                Action::Stopped { outcome } => self.outcome = Some(outcome),
-            }
-        }
-    }
-
-    fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
-        let socket = self.claim.slots.get_mut(slot.index()).ok_or(io::ErrorKind::NotConnected)?;
-        // A slot that was given up has none until it gets another chance.
-        let listener = match socket {
-            Some(socket) => socket,
-            None => socket.insert(listener::listen(self.claim.addr)?),
-        };
-        let Build { artifact, built, guest, serving } =
-            self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
-        let (guest, serving) = (guest.clone(), serving.clone());
-        let start =
-            Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
-        let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
-        WorkerHandle::spawn(&self.origin.executable, listener, artifact, start, self.inputs.clone())
-    }
-
-    fn notify(&mut self, notice: Notice) {
-        if notice == Notice::AllServing {
-            self.serving = true;
-            (self.records)(Record::Serving { addr: self.claim.addr, instances: self.claim.slots.len() });
-            if let Some(reset) = self.reset.clone() {
-                (self.records)(Record::MemoryReset { reset });
-            }
-            return;
-        }
-        if let Notice::SlotErrored { slot, .. } = notice
-            && let Some(listener) = self.claim.slots.get_mut(slot.index())
-        {
-            // Nobody will accept from it again. As long as it is open the kernel gives it its share of the connections.
-            *listener = None;
-        }
-        if matches!(notice, Notice::RolloutDone { .. } | Notice::RolloutReturned { .. }) {
-            let serving = self.cluster.generation();
-            self.builds.retain(|generation, _| *generation == serving);
-        }
-        let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
-        (self.records)(Record::Cluster { pid, notice });
-    }
-}
-
-/// The next build that came to its end; none if none is under way. Cancel safe.
-///
-/// One that was ended because another is wanted is passed over here: a branch of `select` that it failed to match would
-/// be off until something else happens, and on an idle app nothing does.
-async fn next_build(
-    rebuilding: &mut JoinSet<Result<Build, ServeError>>,
-) -> Option<Result<Build, ServeError>> {
-    loop {
-        if let Ok(built) = rebuilding.join_next().await? {
-            return Some(built);
-        }
-    }
-}
-
-/// The worker that a notice is about.
-fn about(notice: &Notice) -> Option<WorkerId> {
-    match notice {
-        Notice::WorkerReady { worker, .. }
-        | Notice::StartTimedOut { worker, .. }
-        | Notice::WorkerCrashed { worker, .. }
-        | Notice::DrainDeadlinePassed { worker, .. }
-        | Notice::RequestsCut { worker, .. }
-        | Notice::WorkerStopped { worker, .. } => Some(*worker),
-        Notice::SlotServing { .. }
-        | Notice::AllServing
-        | Notice::SlotErrored { .. }
-        | Notice::SlotTurning { .. }
-        | Notice::RolloutBegan { .. }
-        | Notice::RolloutBaking { .. }
-        | Notice::RolloutDone { .. }
-        | Notice::RolloutAborted { .. }
-        | Notice::RolloutReturned { .. }
-        | Notice::GenerationRejected { .. } => None,
+    fn stop(&mut self, fast: bool) {
+        (self.records)(Record::Stopping { fast });
+        self.asked_to_stop = true;
+        self.rebuilding.abort_all();
+        self.tell(if fast { Event::StopFast } else { Event::Stop });
     }
 }

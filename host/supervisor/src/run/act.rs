@@ -1,0 +1,108 @@
+//! Doing what the cluster wants done.
+
+use std::io;
+
+use wasmcluster_core::cluster::{Action, Event, Generation, Notice, SlotId, WorkerId};
+use wasmcluster_core::message::{Start, ToWorker};
+
+use super::{Placed, Supervisor};
+use crate::generation::Build;
+use crate::listener;
+use crate::record::Record;
+use crate::worker::WorkerHandle;
+
+impl<R: FnMut(Record)> Supervisor<R> {
+    /// Does what the cluster wants done.
+    pub(super) fn act(&mut self) {
+        while let Some(action) = self.cluster.poll_action() {
+            match action {
+                Action::Spawn { worker, slot, generation } => match self.spawn(worker, slot, generation) {
+                    Ok(handle) => {
+                        self.workers.insert(worker, Placed { slot, handle });
+                    }
+                    Err(error) => self.tell(Event::SpawnFailed { worker, reason: error.to_string() }),
+                },
+                Action::Drain { worker, deadline } => {
+                    let within = deadline - self.now();
+                    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                    if let Some(placed) = self.workers.get(&worker) {
+                        placed.handle.tell(ToWorker::Drain { within_ms });
+                    }
+                    if self.asked_to_stop {
+                        // The worker's is the last socket now: what it finds when it has emptied the queue and closes
+                        // is all there will be. With ours open, connections would queue up until nobody takes them.
+                        self.claim.slots.clear();
+                    }
+                }
+                Action::Kill { worker } => {
+                    if let Some(placed) = self.workers.get(&worker) {
+                        placed.handle.kill();
+                    }
+                }
+                Action::Notify(notice) => self.notify(notice),
+                Action::Stopped { outcome } => self.outcome = Some(outcome),
+            }
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
+        let socket = self.claim.slots.get_mut(slot.index()).ok_or(io::ErrorKind::NotConnected)?;
+        // A slot that was given up has none until it gets another chance.
+        let listener = match socket {
+            Some(socket) => socket,
+            None => socket.insert(listener::listen(self.claim.addr)?),
+        };
+        let Build { artifact, built, guest, serving } =
+            self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
+        let (guest, serving) = (guest.clone(), serving.clone());
+        let start =
+            Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
+        let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
+        WorkerHandle::spawn(&self.origin.executable, listener, artifact, start, self.inputs.clone())
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        if notice == Notice::AllServing {
+            self.serving = true;
+            (self.records)(Record::Serving { addr: self.claim.addr, instances: self.claim.slots.len() });
+            if let Some(reset) = self.reset.clone() {
+                (self.records)(Record::MemoryReset { reset });
+            }
+            return;
+        }
+        if let Notice::SlotErrored { slot, .. } = notice
+            && let Some(listener) = self.claim.slots.get_mut(slot.index())
+        {
+            // Nobody will accept from it again. As long as it is open the kernel gives it its share of the connections.
+            *listener = None;
+        }
+        if matches!(notice, Notice::RolloutDone { .. } | Notice::RolloutReturned { .. }) {
+            let serving = self.cluster.generation();
+            self.builds.retain(|generation, _| *generation == serving);
+        }
+        let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
+        (self.records)(Record::Cluster { pid, notice });
+    }
+}
+
+/// The worker that a notice is about.
+fn about(notice: &Notice) -> Option<WorkerId> {
+    match notice {
+        Notice::WorkerReady { worker, .. }
+        | Notice::StartTimedOut { worker, .. }
+        | Notice::WorkerCrashed { worker, .. }
+        | Notice::DrainDeadlinePassed { worker, .. }
+        | Notice::RequestsCut { worker, .. }
+        | Notice::WorkerStopped { worker, .. } => Some(*worker),
+        Notice::SlotServing { .. }
+        | Notice::AllServing
+        | Notice::SlotErrored { .. }
+        | Notice::SlotTurning { .. }
+        | Notice::RolloutBegan { .. }
+        | Notice::RolloutBaking { .. }
+        | Notice::RolloutDone { .. }
+        | Notice::RolloutAborted { .. }
+        | Notice::RolloutReturned { .. }
+        | Notice::GenerationRejected { .. } => None,
+    }
+}
