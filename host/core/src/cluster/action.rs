@@ -23,6 +23,8 @@ pub enum Action {
         worker: WorkerId,
         /// When it must cut what is left.
         deadline: Time,
+        /// Who serves in its place, and takes over its connections. None when nobody does, because everything stops.
+        heir: Option<WorkerId>,
     },
     /// Send SIGKILL. At most once for each worker. The process may be gone already, but it was not reported as
     /// reaped, so its pid cannot belong to somebody else.

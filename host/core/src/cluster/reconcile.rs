@@ -31,8 +31,9 @@ impl Cluster {
         let slot = &mut self.slots[slot];
         let wanted = slot.wanted;
         let is_wanted = |worker: &Worker| Some(worker.generation()) == wanted && !worker.dismissed;
-        let replaced =
-            wanted.is_none() || slot.workers.iter().any(|worker| is_wanted(worker) && worker.is_serving());
+        let heir =
+            slot.workers.iter().find(|worker| is_wanted(worker) && worker.is_serving()).map(Worker::id);
+        let replaced = wanted.is_none() || heir.is_some();
         for worker in slot.workers.iter_mut().filter(|worker| !is_wanted(worker)) {
             if worker.phase == Phase::Serving && !replaced {
                 continue;
@@ -44,7 +45,7 @@ impl Cluster {
                 Phase::Serving => {
                     let deadline = now + self.settings.kill_timeout;
                     worker.phase = Phase::Draining { deadline, overdue: false };
-                    self.actions.push_back(Action::Drain { worker: worker.id(), deadline });
+                    self.actions.push_back(Action::Drain { worker: worker.id(), deadline, heir });
                 }
                 Phase::Draining { .. } | Phase::Killed => {}
             }

@@ -111,8 +111,9 @@ fn words(action: &Action) -> String {
         Action::Spawn { worker, slot, generation } => {
             format!("spawn {worker} in slot {slot}, generation {generation}")
         }
-        Action::Drain { worker, deadline } => {
-            format!("drain {worker} by {}", deadline.since_start().as_millis())
+        Action::Drain { worker, deadline, heir } => {
+            let heir = heir.map(|heir| format!(" for {heir}")).unwrap_or_default();
+            format!("drain {worker} by {}{heir}", deadline.since_start().as_millis())
         }
         Action::Kill { worker } => format!("kill {worker}"),
         Action::Stopped { outcome: Outcome::Asked } => "stopped".to_owned(),

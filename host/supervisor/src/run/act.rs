@@ -22,7 +22,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                     }
                     Err(error) => self.tell(Event::SpawnFailed { worker, reason: error.to_string() }),
                 },
-                Action::Drain { worker, deadline } => {
+                Action::Drain { worker, deadline, .. } => {
                     let within = deadline - self.now();
                     let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
                     if let Some(placed) = self.workers.get(&worker) {

@@ -194,7 +194,7 @@ impl<'a> World<'a> {
             self.tally.action(&action);
             match action {
                 Action::Spawn { worker, .. } => self.spawn(worker),
-                Action::Drain { worker, deadline } => self.drain(worker, deadline),
+                Action::Drain { worker, deadline, .. } => self.drain(worker, deadline),
                 Action::Kill { worker } => self.later(self.temper.lag, worker, Deed::Die(SIGKILL)),
                 Action::Notify(_) | Action::Stopped { .. } => {}
             }

@@ -17,12 +17,12 @@ fn a_successor_serves_before_its_predecessor_drains_and_slots_take_turns() {
         rig.event(100, roll(2, 1, 0)),
         &["rollout of 2, from 1", "slot 0 turns to 2", "spawn 3 in slot 0, generation 2"],
     );
-    check(rig.event(110, ready(3)), &["3 ready after 10", "drain 1 by 2110"]);
+    check(rig.event(110, ready(3)), &["3 ready after 10", "drain 1 by 2110 for 3"]);
     check(
         rig.event(200, exited(1)),
         &["1 stopped: signal 11", "slot 1 turns to 2", "spawn 4 in slot 1, generation 2"],
     );
-    check(rig.event(210, ready(4)), &["4 ready after 10", "drain 2 by 2210"]);
+    check(rig.event(210, ready(4)), &["4 ready after 10", "drain 2 by 2210 for 4"]);
     check(rig.event(220, exited(2)), &["2 stopped: signal 11", "2 done in 120"]);
     assert_eq!(rig.cluster.generation(), Generation(2));
     assert_eq!(rig.cluster.status(rig.now, |_| None).rollout, None);
@@ -89,14 +89,14 @@ fn a_late_failure_leads_all_slots_back_one_by_one() {
     rig.event(100, roll(2, 1, 0));
     rig.event(110, ready(4));
     rig.event(120, exited(1));
-    check(rig.event(130, ready(5)), &["5 ready after 10", "drain 2 by 2130"]);
+    check(rig.event(130, ready(5)), &["5 ready after 10", "drain 2 by 2130 for 5"]);
     rig.event(140, exited(2));
     check(rig.event(150, failed(6, "no")), &["2 aborted: refused: no", "slot 2 turns to 1", "kill 6"]);
     check(
         rig.event(160, exited(6)),
         &["6 stopped: signal 11", "slot 0 turns to 1", "spawn 7 in slot 0, generation 1"],
     );
-    check(rig.event(170, ready(7)), &["7 ready after 10", "drain 4 by 2170"]);
+    check(rig.event(170, ready(7)), &["7 ready after 10", "drain 4 by 2170 for 7"]);
     check(
         rig.event(180, exited(4)),
         &["4 stopped: signal 11", "slot 1 turns to 1", "spawn 8 in slot 1, generation 1"],
@@ -205,6 +205,6 @@ fn rolling_out_what_it_came_from_is_the_way_back() {
         rig.event(130, roll(1, 1, 500)),
         &["2 aborted: superseded by 1", "slot 0 turns to 1", "spawn 4 in slot 0, generation 1"],
     );
-    check(rig.event(140, ready(4)), &["4 ready after 10", "drain 3 by 2140"]);
+    check(rig.event(140, ready(4)), &["4 ready after 10", "drain 3 by 2140 for 4"]);
     check(rig.event(150, exited(3)), &["3 stopped: signal 11", "back at 1"]);
 }

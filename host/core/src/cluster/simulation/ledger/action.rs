@@ -18,9 +18,10 @@ impl Ledger {
         }
         match action {
             Action::Spawn { worker, slot, generation } => self.spawned(*worker, *slot, *generation, now),
-            Action::Drain { worker, deadline } => {
+            Action::Drain { worker, deadline, heir } => {
                 let process = self.alive(*worker)?;
                 process.drain = Some(*deadline);
+                self.inherits(*heir, *worker)?;
                 require(*deadline == now + self.settings.kill_timeout, "wrong drain deadline")
             }
             Action::Kill { worker } => {
@@ -46,6 +47,19 @@ impl Ledger {
         require(!process.reaped, "told to a worker that is gone")?;
         require(!process.killed, "told to a worker that was killed")?;
         Ok(process)
+    }
+
+    /// Connections go to somebody who serves in the same slot and stays; in a stop there is nobody.
+    fn inherits(&self, heir: Option<WorkerId>, worker: WorkerId) -> Result<(), String> {
+        if self.is_stopping() {
+            return require(heir.is_none(), "an heir in a stop");
+        }
+        let Some(heir) = heir else { return Err(format!("worker {worker} drains without an heir")) };
+        let slot = self.processes[&worker].slot;
+        let heir = self.processes.get(&heir).ok_or_else(|| format!("the heir {heir} never lived"))?;
+        require(heir.slot == slot, "an heir in another slot")?;
+        require(heir.is_serving() && !heir.dismissed, "an heir that does not serve, or is to go")?;
+        require(self.slots[slot.index()].wanted == Some(heir.generation), "an heir that nobody wants")
     }
 
     fn spawned(
