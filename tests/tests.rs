@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod rejected;
 mod reload;
+mod scale;
 mod serve;
 mod support;
 mod tidy;

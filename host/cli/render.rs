@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytesize::ByteSize;
 use serde::Serialize;
-use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId};
+use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear};
 use wasmcluster_core::message::MemoryReset;
 use wasmcluster_supervisor::{Record, Source, Stream};
 
@@ -150,6 +150,9 @@ impl Renderer {
                     format!("generation {serving} goes on, the new one cannot be served: {message}");
                 self.hinted(message, hint.as_deref())
             }
+            Record::ScaleFailed { message, hint } => {
+                self.hinted(format!("there cannot be more workers: {message}"), Some(hint))
+            }
             Record::Stopping { fast: false } => {
                 "stopping: requests in flight are finished first; a second signal stops at once".into()
             }
@@ -203,6 +206,22 @@ impl Renderer {
             Notice::WorkerStopped { slot, exit: Some(exit), .. } if is_news(*exit) => {
                 self.about(*slot, pid, format_args!("stopped with {exit}"))
             }
+            Notice::Scaling { from, to } if from < to => format!("going from {from} to {to} workers"),
+            Notice::Scaling { from, to } => {
+                format!("going from {from} to {to} workers: the last ones finish what they have")
+            }
+            Notice::WorkerLeaving { slot, wear, .. } => match wear {
+                Wear::Asked => self.about(*slot, pid, "makes room for another worker"),
+                Wear::Requests { served } => self.about(
+                    *slot,
+                    pid,
+                    format_args!("makes room for another worker after {served} requests"),
+                ),
+                Wear::Memory { bytes } => {
+                    let size = ByteSize(*bytes).display().iec();
+                    self.about(*slot, pid, format_args!("uses {size} and makes room for another worker"))
+                }
+            },
             Notice::SlotTurning { slot, generation } => {
                 self.about(*slot, None, format_args!("getting a worker of generation {generation}"))
             }

@@ -60,6 +60,13 @@ pub enum Record {
         /// The generation that goes on.
         serving: Generation,
     },
+    /// There cannot be as many slots as were asked for.
+    ScaleFailed {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// We were asked to stop.
     Stopping {
         /// Whether for the second time: nothing in flight is waited for.

@@ -3,12 +3,16 @@
 use core::time::Duration;
 use std::io;
 
+use nix::sys::signal::Signal as NixSignal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 /// Signals this close to each other are one wish: `timeout` and some init systems signal the process and then its
 /// group, and no person presses a key again that fast.
 const SAME: Duration = Duration::from_millis(100);
+
+const TTIN: i32 = NixSignal::SIGTTIN as i32;
+const TTOU: i32 = NixSignal::SIGTTOU as i32;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(crate) enum Wish {
     Stop,
     /// HUP: look at the component again, and serve what it is now.
     Reload,
+    /// TTIN and TTOU: one slot more, or one fewer.
+    Scale(i16),
 }
 
 /// The signals that we listen to.
@@ -26,6 +32,8 @@ pub(crate) struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Signal,
+    more: Signal,
+    fewer: Signal,
     last_stop: Option<Instant>,
 }
 
@@ -37,6 +45,8 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
+            more: signal(SignalKind::from_raw(TTIN))?,
+            fewer: signal(SignalKind::from_raw(TTOU))?,
             last_stop: None,
         })
     }
@@ -50,6 +60,8 @@ impl Signals {
                 _ = self.quit.recv() => {}
                 // Several that come before the first is looked at are one already.
                 _ = self.hangup.recv() => return Wish::Reload,
+                _ = self.more.recv() => return Wish::Scale(1),
+                _ = self.fewer.recv() => return Wish::Scale(-1),
             }
             let now = Instant::now();
             let last = self.last_stop.replace(now);

@@ -32,6 +32,12 @@ pub enum Action {
         /// Which one.
         worker: WorkerId,
     },
+    /// Close the slot's socket: the cluster has fewer slots now, and this one's last worker is gone. Its number may come
+    /// back, with another socket.
+    Close {
+        /// Which one.
+        slot: SlotId,
+    },
     /// Tell the operator.
     Notify(Notice),
     /// The end. Yielded once, as the last action, when no process is left.

@@ -1,10 +1,11 @@
 //! What a cluster is told.
 
 use core::fmt;
+use core::num::NonZeroU16;
 
 use serde::Serialize;
 
-use super::{Generation, Plan, WorkerId};
+use super::{Generation, Plan, SlotId, Wear, WorkerId};
 
 /// Something that happened, reported by the supervisor.
 ///
@@ -60,6 +61,23 @@ pub enum Event {
         generation: Generation,
         /// How carefully.
         plan: Plan,
+    },
+    /// The operator wants so many slots. The last ones go first.
+    Scale {
+        /// How many.
+        slots: NonZeroU16,
+    },
+    /// The operator wants another worker in a slot, of the same generation. A slot that was given up gets another chance.
+    Restart {
+        /// Which one.
+        slot: SlotId,
+    },
+    /// A worker has served enough: another one is to take its place, of the same generation.
+    WorkerWorn {
+        /// Which one.
+        worker: WorkerId,
+        /// By what.
+        wear: Wear,
     },
     /// The operator wants the cluster to stop after finishing its requests. The second time, at once.
     Stop,

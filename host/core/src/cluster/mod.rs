@@ -22,10 +22,12 @@ mod notice;
 mod reconcile;
 mod restarts;
 mod rollout;
+mod scale;
 mod settings;
 mod slot;
 mod status;
 pub(crate) mod time;
+mod wear;
 mod worker;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use self::status::{
     ClusterPhase, RolloutStage, RolloutStatus, SlotStatus, Status, WorkerPhase, WorkerStatus,
 };
 pub use self::time::Time;
+pub use self::wear::Wear;
 pub use self::worker::{Phase, Worker};
 
 use self::restarts::Verdict;
@@ -114,6 +117,9 @@ impl Cluster {
             Event::WorkerExited { worker, exit } => self.worker_gone(worker, Gone::Exited(exit), now),
             Event::SpawnFailed { worker, reason } => self.worker_gone(worker, Gone::NeverBegan(reason), now),
             Event::Roll { generation, plan } => self.roll(generation, plan, now),
+            Event::Scale { slots } => self.scale(slots),
+            Event::Restart { slot } => self.restart(slot),
+            Event::WorkerWorn { worker, wear } => self.worker_worn(worker, wear),
             Event::Stop => self.stop(Outcome::Asked, matches!(self.life, Life::Stopping { .. })),
             Event::StopFast => self.stop(Outcome::Asked, true),
         }
@@ -184,10 +190,6 @@ impl Cluster {
         if !was_serving {
             self.notify(Notice::SlotServing { slot });
         }
-        if !self.announced && self.slots.iter().all(Slot::is_serving) {
-            self.announced = true;
-            self.notify(Notice::AllServing);
-        }
     }
 
     /// A worker that cannot start does not have to exit by itself: it is killed, and counted when it is gone.
@@ -226,7 +228,7 @@ impl Cluster {
         let slot = &mut self.slots[index];
         let worker = slot.workers.remove(position);
         let slot_id = slot.id();
-        if worker.dismissed || slot.wanted != Some(worker.generation()) {
+        if !worker.is_wanted(slot.wanted) {
             let exit = match how {
                 Gone::Exited(exit) => Some(exit),
                 Gone::NeverBegan(_) => None,

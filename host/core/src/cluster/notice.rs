@@ -5,7 +5,7 @@ use core::time::Duration;
 use serde::Serialize;
 
 use super::time::{millis, optional_millis};
-use super::{Abort, Exit, Generation, SlotId, WorkerId};
+use super::{Abort, Exit, Generation, SlotId, Wear, WorkerId};
 
 /// Something worth a line in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub enum Notice {
         /// Which one.
         slot: SlotId,
     },
-    /// All slots serve, for the first time. At most once in the life of a cluster.
+    /// All slots serve that were not given up, for the first time. At most once in the life of a cluster.
     AllServing,
     /// A worker was not ready in time and is being killed. [`WorkerCrashed`](Self::WorkerCrashed) follows when it
     /// is gone.
@@ -74,6 +74,23 @@ pub enum Notice {
         generation: Generation,
         /// What the first of its workers to fail said.
         reason: String,
+    },
+    /// There are to be more slots, or fewer.
+    Scaling {
+        /// How many there were to be.
+        from: usize,
+        /// How many there are to be.
+        to: usize,
+    },
+    /// A worker serves until another one of its generation serves in its place.
+    WorkerLeaving {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// Why.
+        #[serde(flatten)]
+        wear: Wear,
     },
     /// Slots are to serve another generation.
     RolloutBegan {

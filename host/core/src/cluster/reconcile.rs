@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Cause, Cluster, Life, Notice, Outcome, Phase, Time, Worker, WorkerId};
+use super::{Action, Cause, Cluster, Life, Notice, Outcome, Phase, Slot, Time, Worker, WorkerId};
 
 impl Cluster {
     /// Closes the gap between wanted and actual, in every slot, as far as it can be closed at once. Doing it twice
     /// changes nothing.
     pub(super) fn reconcile(&mut self, now: Time) {
+        self.announce();
         self.advance(now);
+        self.renew_next();
         // A rollout is no hope: a slot of the new generation is never given up, and on the way back there is none.
-        if self.slots.iter().all(|slot| slot.is_errored() && !slot.is_serving()) {
+        if self.active().all(|slot| slot.is_errored() && !slot.is_serving()) {
             self.stop(Outcome::AllErrored, false);
         }
         let fast = match &self.life {
@@ -22,19 +24,36 @@ impl Cluster {
             self.dismiss_unwanted(slot, fast, now);
             self.spawn_missing(slot, now);
         }
+        if self.life == Life::Running {
+            self.close_retired();
+        }
         self.finish();
+    }
+
+    /// Says once that everything serves that can.
+    fn announce(&mut self) {
+        let settled = |slot: &Slot| slot.is_serving() || slot.is_errored();
+        if !self.announced && self.active().all(settled) && self.active().any(Slot::is_serving) {
+            self.announced = true;
+            self.notify(Notice::AllServing);
+        }
     }
 
     /// Tells workers that are not wanted to go: those that serve by draining, once somebody serves in their place, and
     /// those that have nothing to lose at once.
     fn dismiss_unwanted(&mut self, slot: usize, fast: bool, now: Time) {
-        let slot = &mut self.slots[slot];
-        let wanted = slot.wanted;
-        let is_wanted = |worker: &Worker| Some(worker.generation()) == wanted && !worker.dismissed;
-        let heir =
-            slot.workers.iter().find(|worker| is_wanted(worker) && worker.is_serving()).map(Worker::id);
-        let replaced = wanted.is_none() || heir.is_some();
-        for worker in slot.workers.iter_mut().filter(|worker| !is_wanted(worker)) {
+        let running = self.life == Life::Running;
+        let wanted = self.slots[slot].wanted;
+        let heir = match wanted {
+            Some(_) => {
+                let mut workers = self.slots[slot].workers.iter();
+                workers.find(|worker| worker.is_serving() && worker.is_wanted(wanted)).map(Worker::id)
+            }
+            None if running => self.neighbour(slot),
+            None => None,
+        };
+        let replaced = !running || heir.is_some();
+        for worker in self.slots[slot].workers.iter_mut().filter(|worker| !worker.is_wanted(wanted)) {
             if worker.phase == Phase::Serving && !replaced {
                 continue;
             }
@@ -50,6 +69,13 @@ impl Cluster {
                 Phase::Draining { .. } | Phase::Killed => {}
             }
         }
+    }
+
+    /// Who takes over what a retired slot has. Not the same one for all of them.
+    fn neighbour(&self, retired: usize) -> Option<WorkerId> {
+        let serving: Vec<_> =
+            self.active().flat_map(|slot| slot.workers.iter().filter(|worker| worker.is_serving())).collect();
+        Some(serving.get(retired.checked_rem(serving.len())?)?.id())
     }
 
     /// Spawns what is missing, if its time has come.

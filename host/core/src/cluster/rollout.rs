@@ -142,11 +142,13 @@ impl Cluster {
             if self.slots.iter().any(|slot| slot.is_on_its_way_to(target) || slot.is_crowded()) {
                 return;
             }
-            let next = self.slots.iter().position(|slot| slot.wanted != Some(target));
-            let turned = self.slots.iter().filter(|slot| slot.wanted == Some(target)).count();
+            let next = self.active().position(|slot| slot.wanted != Some(target));
+            let turned = self.active().filter(|slot| slot.wanted == Some(target)).count();
+            let slots = self.active().count();
+            let Some(rollout) = &mut self.rollout else { return };
             match (rollout.stage, next) {
                 (Stage::Canary(Plan { canaries, bake }), _)
-                    if turned >= usize::from(canaries.max(1)).min(self.slots.len()) =>
+                    if turned >= usize::from(canaries.max(1)).min(slots) =>
                 {
                     if bake.is_zero() {
                         rollout.stage = Stage::Rolling;
@@ -181,23 +183,21 @@ impl Cluster {
 
 impl Slot {
     /// Wants another generation: what the last one did is not held against it.
-    fn want(&mut self, generation: Generation) {
+    pub(super) fn want(&mut self, generation: Generation) {
         self.wanted = Some(generation);
         self.restarts.begin_anew();
     }
 
-    /// Whether it has a worker beside the one that is wanted, even if that one is yet to come. In a slot that was given up
-    /// it will not come, so whoever still serves there may go on.
-    fn is_crowded(&self) -> bool {
-        let unwanted = |worker: &Worker| worker.dismissed || Some(worker.generation()) != self.wanted;
-        !self.is_errored() && self.workers().iter().any(unwanted)
+    /// Whether it has a process more than a slot should. In one that was given up the worker that is wanted will not come,
+    /// so whoever still serves there may go on; and one that is retired may have its last worker.
+    pub(super) fn is_crowded(&self) -> bool {
+        let unwanted = self.workers().iter().any(|worker| !worker.is_wanted(self.wanted));
+        if self.is_retired() { self.workers().len() > 1 } else { !self.is_errored() && unwanted }
     }
 
     /// Whether it wants `target` and does not serve it yet, but may in the end.
     fn is_on_its_way_to(&self, target: Generation) -> bool {
-        let serves = |generation| {
-            self.workers().iter().any(|worker| worker.generation() == generation && worker.is_serving())
-        };
-        self.wanted == Some(target) && !self.is_errored() && !serves(target)
+        let serves = |worker: &Worker| worker.is_serving() && worker.is_wanted(Some(target));
+        self.wanted == Some(target) && !self.is_errored() && !self.workers().iter().any(serves)
     }
 }

@@ -17,11 +17,13 @@ const MAX_PROCESSES: usize = 2;
 #[derive(Debug)]
 pub struct Slot {
     id: SlotId,
-    /// What should serve here. None when nothing should: the cluster is stopping.
+    /// What should serve here. None when nothing should: the slot is retired, or the cluster is stopping.
     pub(super) wanted: Option<Generation>,
     /// Every worker that was spawned here and not yet reaped, oldest first.
     pub(super) workers: Vec<Worker>,
     pub(super) restarts: Restarts,
+    /// Whether the cluster was told to do without it.
+    pub(super) retired: bool,
 }
 
 /// What a slot is doing, in one word. Derived from its workers, never stored.
@@ -49,7 +51,7 @@ pub enum SlotPhase {
 impl Slot {
     /// An empty slot.
     pub(super) fn new(id: SlotId, wanted: Generation) -> Self {
-        Self { id, wanted: Some(wanted), workers: Vec::new(), restarts: Restarts::default() }
+        Self { id, wanted: Some(wanted), workers: Vec::new(), restarts: Restarts::default(), retired: false }
     }
 
     /// Its name.
@@ -106,7 +108,7 @@ impl Slot {
     pub(super) fn next_spawn(&self) -> Option<(Generation, Time)> {
         let wanted = self.wanted?;
         // One that was condemned is still to be counted: its exit decides when its successor may come.
-        let staffed = self.workers.iter().any(|worker| worker.generation() == wanted && !worker.dismissed);
+        let staffed = self.workers.iter().any(|worker| worker.is_wanted(Some(wanted)));
         if staffed || self.workers.len() >= MAX_PROCESSES {
             return None;
         }

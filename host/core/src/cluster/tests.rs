@@ -4,11 +4,13 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::{
-    Abort, Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, WorkerId,
-    WorkerPhase,
+    Abort, Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, Wear,
+    WorkerId, WorkerPhase,
 };
 
 mod rollout;
+mod scale;
+mod wear;
 
 const CRASH: Exit = Exit::Signal(11);
 
@@ -94,7 +96,7 @@ fn ready(worker: u64) -> Event {
     Event::WorkerReady { worker: WorkerId(worker) }
 }
 
-fn failed(worker: u64, reason: &str) -> Event {
+pub(super) fn failed(worker: u64, reason: &str) -> Event {
     Event::WorkerFailed { worker: WorkerId(worker), reason: reason.to_owned() }
 }
 
@@ -116,6 +118,7 @@ fn words(action: &Action) -> String {
             format!("drain {worker} by {}{heir}", deadline.since_start().as_millis())
         }
         Action::Kill { worker } => format!("kill {worker}"),
+        Action::Close { slot } => format!("close slot {slot}"),
         Action::Stopped { outcome: Outcome::Asked } => "stopped".to_owned(),
         Action::Stopped { outcome: Outcome::AllErrored } => "stopped: all errored".to_owned(),
         Action::Stopped { outcome: Outcome::Rejected { reason, .. } } => {
@@ -149,6 +152,15 @@ fn words(action: &Action) -> String {
             }
             Notice::GenerationRejected { generation, reason } => {
                 format!("generation {generation} rejected: {reason}")
+            }
+            Notice::Scaling { from, to } => format!("from {from} slots to {to}"),
+            Notice::WorkerLeaving { worker, slot, wear } => {
+                let wear = match wear {
+                    Wear::Asked => "asked".to_owned(),
+                    Wear::Requests { served } => format!("{served} requests"),
+                    Wear::Memory { bytes } => format!("{bytes} bytes"),
+                };
+                format!("{worker} leaves slot {slot}: {wear}")
             }
             Notice::RolloutBegan { generation, from } => format!("rollout of {generation}, from {from}"),
             Notice::SlotTurning { slot, generation } => format!("slot {slot} turns to {generation}"),
@@ -328,7 +340,7 @@ fn one_unstable_exit_more_than_max_restarts_makes_a_slot_errored() {
     }
     check(
         rig.event(4_000, exited(5)),
-        &["5 crashed: signal 11, never ready, no restart", "slot 0 errored after 4"],
+        &["5 crashed: signal 11, never ready, no restart", "slot 0 errored after 4", "all serving"],
     );
     assert_eq!(rig.status().slots[0].phase, SlotPhase::Errored);
     assert_eq!(rig.status().slots[1].phase, SlotPhase::Serving);

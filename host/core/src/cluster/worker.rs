@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Cause, Generation, Settings, Time, WorkerId};
+use super::{Cause, Generation, Settings, Time, Wear, WorkerId};
 
 /// A worker, from the decision to spawn it until it was reaped.
 #[derive(Debug)]
@@ -16,6 +16,10 @@ pub struct Worker {
     pub(super) condemned: Option<Cause>,
     /// Whether it was told to go because something else is wanted. Its exit is then no crash.
     pub(super) dismissed: bool,
+    /// Why another one is to take its place, once nobody else is replaced.
+    pub(super) worn: Option<Wear>,
+    /// Whether its turn has come: it serves until the other one does.
+    pub(super) leaving: bool,
     /// Whether its drain report was taken. A second one is an echo.
     pub(super) reported: bool,
 }
@@ -53,6 +57,8 @@ impl Worker {
             phase: Phase::Starting { deadline: now + settings.listen_timeout },
             condemned: None,
             dismissed: false,
+            worn: None,
+            leaving: false,
             reported: false,
         }
     }
@@ -91,6 +97,11 @@ impl Worker {
     #[must_use]
     pub fn uptime(&self, now: Time) -> Option<Duration> {
         self.ready.map(|ready| now - ready)
+    }
+
+    /// Whether it is what a slot wants that wants this.
+    pub(super) fn is_wanted(&self, wanted: Option<Generation>) -> bool {
+        Some(self.generation) == wanted && !self.dismissed && !self.leaving
     }
 
     /// Takes note that it is ready. Returns the time from its spawn, or none if it was not expected to become ready.

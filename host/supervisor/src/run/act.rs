@@ -39,6 +39,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                         placed.handle.kill();
                     }
                 }
+                Action::Close { slot } => self.claim.slots.truncate(slot.index()),
                 Action::Notify(notice) => self.notify(notice),
                 Action::Stopped { outcome } => self.outcome = Some(outcome),
             }
@@ -46,8 +47,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
-        let socket = self.claim.slots.get_mut(slot.index()).ok_or(io::ErrorKind::NotConnected)?;
-        // A slot that was given up has none until it gets another chance.
+        if self.claim.slots.len() <= slot.index() {
+            self.claim.slots.resize_with(slot.index() + 1, || None);
+        }
+        let socket = &mut self.claim.slots[slot.index()];
+        // A new slot has none, nor has one that was given up until it gets another chance.
         let listener = match socket {
             Some(socket) => socket,
             None => socket.insert(listener::listen(self.claim.addr)?),
@@ -89,6 +93,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
 fn about(notice: &Notice) -> Option<WorkerId> {
     match notice {
         Notice::WorkerReady { worker, .. }
+        | Notice::WorkerLeaving { worker, .. }
         | Notice::StartTimedOut { worker, .. }
         | Notice::WorkerCrashed { worker, .. }
         | Notice::DrainDeadlinePassed { worker, .. }
@@ -98,6 +103,7 @@ fn about(notice: &Notice) -> Option<WorkerId> {
         | Notice::AllServing
         | Notice::SlotErrored { .. }
         | Notice::SlotTurning { .. }
+        | Notice::Scaling { .. }
         | Notice::RolloutBegan { .. }
         | Notice::RolloutBaking { .. }
         | Notice::RolloutDone { .. }

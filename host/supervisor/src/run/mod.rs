@@ -3,6 +3,7 @@
 mod act;
 mod reload;
 mod requests;
+mod scale;
 
 use std::collections::BTreeMap;
 
@@ -182,6 +183,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             // The second signal is for those who cannot wait.
             Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
+            Input::Signal(Wish::Scale(by)) => self.scale_by(by),
             Input::BuilderSaid(record) => (self.records)(record),
             Input::Rebuilt(built) => self.rebuilt(*built),
             Input::Timeout => {

@@ -2,13 +2,16 @@
 
 mod action;
 mod rollout;
+mod scale;
+mod wear;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::rollout::Rollout;
 use super::super::{
-    Abort, Cause, Cluster, Event, Generation, Outcome, Settings, SlotId, SlotPhase, Time, Worker, WorkerId,
+    Abort, Cause, Cluster, Event, Generation, Outcome, Settings, SlotId, SlotPhase, Time, Wear, Worker,
+    WorkerId,
 };
 use super::owed::Owed;
 
@@ -24,12 +27,19 @@ pub(super) struct Process {
     killed: bool,
     /// Told to go because something else is wanted.
     dismissed: bool,
+    worn: Option<Wear>,
+    /// Serves until another one of its generation does.
+    leaving: bool,
     cause: Option<Cause>,
     reported: bool,
     pub(super) reaped: bool,
 }
 
 impl Process {
+    fn is_wanted(&self, wanted: Option<Generation>) -> bool {
+        Some(self.generation) == wanted && !self.dismissed && !self.leaving
+    }
+
     fn is_starting(&self) -> bool {
         !self.reaped && self.ready.is_none() && !self.killed
     }
@@ -42,6 +52,7 @@ impl Process {
 #[derive(Debug, Default)]
 struct Slot {
     wanted: Option<Generation>,
+    retired: bool,
     lost: u64,
     streak: u32,
     unstable: Vec<Time>,
@@ -50,6 +61,14 @@ struct Slot {
     not_before: Option<Time>,
     /// Whether it served when the last step was over.
     served: bool,
+}
+
+impl Slot {
+    /// What happened is not held against it any more.
+    fn begin_anew(&mut self) {
+        (self.errored, self.streak, self.not_before) = (false, 0, Some(Time::START));
+        self.unstable.clear();
+    }
 }
 
 /// What a crash must be answered with.
@@ -81,6 +100,9 @@ pub(super) struct Ledger {
     bereft: BTreeSet<SlotId>,
     served: BTreeSet<Generation>,
     announced: bool,
+    scaled_from: usize,
+    /// Slots that were wanted again while they were retired or given up.
+    revived: usize,
     pub(super) stopped: bool,
     /// How long the last rollout took that came to its end.
     took: Duration,
@@ -106,6 +128,8 @@ impl Ledger {
             bereft: BTreeSet::new(),
             served: BTreeSet::new(),
             announced: false,
+            scaled_from: 0,
+            revived: 0,
             stopped: false,
             took: Duration::ZERO,
             owed: BTreeSet::new(),
@@ -118,8 +142,13 @@ impl Ledger {
         self.stop != Stop::Not
     }
 
-    fn slot_ids(&self) -> impl Iterator<Item = SlotId> + use<> {
-        (0..self.settings.slots.get()).map(SlotId)
+    fn slot_ids(&self) -> impl DoubleEndedIterator<Item = SlotId> + use<> {
+        (0..u16::try_from(self.slots.len()).unwrap_or(u16::MAX)).map(SlotId)
+    }
+
+    /// Slots that were not retired.
+    fn active(&self) -> impl Iterator<Item = SlotId> + use<'_> {
+        self.slot_ids().filter(|slot| !self.slots[slot.index()].retired)
     }
 
     fn live(&self) -> impl Iterator<Item = (WorkerId, &Process)> {
@@ -153,7 +182,7 @@ impl Ledger {
     /// Whether a slot wants `target` and neither serves it nor was given up.
     fn on_its_way(&self, slot: SlotId, target: Generation) -> bool {
         let model = &self.slots[slot.index()];
-        let serves = |process: &Process| process.generation == target && process.is_serving();
+        let serves = |process: &Process| process.is_wanted(Some(target)) && process.is_serving();
         model.wanted == Some(target) && !model.errored && !self.inhabitants(slot).any(serves)
     }
 
@@ -161,8 +190,7 @@ impl Ledger {
     fn due(&self, slot: SlotId) -> Option<Time> {
         let model = &self.slots[slot.index()];
         let wanted = model.wanted?;
-        let staffed =
-            self.inhabitants(slot).any(|process| process.generation == wanted && !process.dismissed);
+        let staffed = self.inhabitants(slot).any(|process| process.is_wanted(Some(wanted)));
         let room = self.inhabitants(slot).count() < 2;
         if staffed || model.errored || !room { None } else { model.not_before }
     }
@@ -191,18 +219,33 @@ impl Ledger {
                 self.gone(*worker, Cause::SpawnFailed { reason: reason.clone() }, now);
             }
             Some(Event::Roll { generation, plan }) => self.roll(*generation, *plan, now),
+            Some(Event::Scale { slots }) => self.scale(slots.get().into()),
+            Some(Event::Restart { slot }) => self.restart(*slot),
+            Some(Event::WorkerWorn { worker, wear }) => self.worn(*worker, *wear),
             Some(Event::Stop) => self.stop_asked(false),
             Some(Event::StopFast) => self.stop_asked(true),
         }
+        let well = |slot: SlotId| {
+            self.slots[slot.index()].errored || self.inhabitants(slot).any(Process::is_serving)
+        };
+        let serves = |slot: SlotId| self.inhabitants(slot).any(Process::is_serving);
+        if !self.announced && self.active().all(well) && self.active().any(serves) {
+            self.announced = true;
+            self.owe(Owed::AllServing);
+        }
         self.rollout_goes_on(now);
+        self.somebody_leaves();
         let hopeless = |slot: SlotId| {
             self.slots[slot.index()].errored && !self.inhabitants(slot).any(Process::is_serving)
         };
-        if !self.is_stopping() && self.slot_ids().all(hopeless) {
+        if !self.is_stopping() && self.active().all(hopeless) {
             self.begin_stop(Outcome::AllErrored);
         }
         self.dismissals();
         self.spawns_due(now);
+        if !self.is_stopping() {
+            self.closures();
+        }
         if self.is_stopping() && !self.stopped && self.live().next().is_none() {
             self.owe(Owed::Stopped);
         }
@@ -223,9 +266,13 @@ impl Ledger {
         let (mut owed, mut dismissed) = (Vec::new(), Vec::new());
         for (worker, process) in self.live() {
             let wanted = self.slots[process.slot.index()].wanted;
-            let serves = |process: &Process| Some(process.generation) == wanted && process.is_serving();
-            let replaced = wanted.is_none() || self.inhabitants(process.slot).any(serves);
-            let unwanted = Some(process.generation) != wanted && !process.dismissed;
+            let serves = |process: &Process| process.is_wanted(wanted) && process.is_serving();
+            let elsewhere = |slot: SlotId| self.inhabitants(slot).any(Process::is_serving);
+            let replaced = match wanted {
+                Some(_) => self.inhabitants(process.slot).any(serves),
+                None => self.is_stopping() || self.active().any(elsewhere),
+            };
+            let unwanted = !process.is_wanted(wanted) && !process.dismissed;
             if fast && !process.killed || unwanted && process.is_starting() {
                 owed.push(Owed::Kill(worker));
             } else if unwanted && process.is_serving() && replaced {
@@ -273,16 +320,6 @@ impl Ledger {
         if self.inhabitants(slot).filter(|process| process.is_serving()).count() == 1 {
             self.owe(Owed::SlotServing(slot));
         }
-        let serving: BTreeSet<_> = self
-            .processes
-            .values()
-            .filter(|process| process.is_serving())
-            .map(|process| process.slot)
-            .collect();
-        if serving.len() == self.slots.len() && !self.announced {
-            self.announced = true;
-            self.owe(Owed::AllServing);
-        }
     }
 
     fn failed(&mut self, worker: WorkerId, reason: &str) {
@@ -309,11 +346,11 @@ impl Ledger {
         process.reaped = true;
         let (slot_id, uptime) = (process.slot, process.ready.map(|ready| now - ready));
         let (cause, generation) = (process.cause.clone().unwrap_or(how), process.generation);
-        let dismissed = process.dismissed;
+        let wanted = process.is_wanted(self.slots[slot_id.index()].wanted);
         if served {
             self.bereft.insert(slot_id);
         }
-        if stopping || dismissed || self.slots[slot_id.index()].wanted != Some(generation) {
+        if stopping || !wanted {
             self.owe(Owed::WorkerStopped(worker));
             return;
         }
@@ -375,7 +412,11 @@ impl Ledger {
         require(cluster.is_stopping() == self.is_stopping(), "wrong about stopping")?;
         require(cluster.is_stopped() == self.stopped, "wrong about being stopped")?;
         require(cluster.generation() == self.target, "wrong about the target")?;
-        require(self.live().count() <= self.slots.len() + 1, "more than one process too many")?;
+        // Those that were killed are as good as gone. A slot that comes back while its last worker is still there makes
+        // one more.
+        let processes = self.live().filter(|(_, process)| !process.killed).count();
+        require(processes <= self.slots.len() + 1 + self.revived, "more than one process too many")?;
+        require(cluster.slots().len() == self.slots.len(), "wrong number of slots")?;
         for (slot, model) in cluster.slots().iter().zip(&self.slots) {
             let mine = |process: &Process| process.slot == slot.id();
             let workers: Vec<_> = slot.workers().iter().map(Worker::id).collect();
@@ -386,10 +427,11 @@ impl Ledger {
             require(slot.is_errored() == model.errored, "wrong about being errored")?;
             let serving = self.live().any(|(_, process)| mine(process) && process.is_serving());
             require(slot.is_serving() == serving, "wrong about serving")?;
-            let excused = self.is_stopping() || self.bereft.contains(&slot.id());
+            let excused = self.is_stopping() || model.retired || self.bereft.contains(&slot.id());
             require(serving || !model.served || excused, "a slot that served does not, and nobody died")?;
             let phase = slot.phase(now);
-            if !self.is_stopping() && workers.is_empty() {
+            require(slot.is_retired() == model.retired, "wrong about being retired")?;
+            if !self.is_stopping() && !model.retired && workers.is_empty() {
                 let expected = match self.due(slot.id()) {
                     Some(due) => SlotPhase::Waiting { restart_in: due - now },
                     None => SlotPhase::Errored,
@@ -419,7 +461,7 @@ impl Ledger {
 
     /// Whether every slot that was not given up serves.
     pub(super) fn all_well(&self) -> bool {
-        self.slot_ids().all(|slot| {
+        self.active().all(|slot| {
             self.slots[slot.index()].errored
                 || self.live().any(|(_, process)| process.slot == slot && process.is_serving())
         })

@@ -24,6 +24,9 @@ pub(super) enum Owed {
     Done(Generation),
     Aborted(Generation),
     Returned(Generation),
+    Scaling(usize),
+    Leaving(WorkerId),
+    Close(SlotId),
     Stopped,
 }
 
@@ -34,6 +37,7 @@ impl Owed {
             Action::Spawn { slot, .. } => Self::Spawn(*slot),
             Action::Drain { worker, .. } => Self::Drain(*worker),
             Action::Kill { worker } => Self::Kill(*worker),
+            Action::Close { slot } => Self::Close(*slot),
             Action::Stopped { .. } => Self::Stopped,
             Action::Notify(notice) => match notice {
                 Notice::WorkerReady { worker, .. } => Self::Ready(*worker),
@@ -49,6 +53,8 @@ impl Owed {
                 Notice::RolloutDone { generation, .. } => Self::Done(*generation),
                 Notice::RolloutAborted { generation, .. } => Self::Aborted(*generation),
                 Notice::RolloutReturned { generation } => Self::Returned(*generation),
+                Notice::Scaling { to, .. } => Self::Scaling(*to),
+                Notice::WorkerLeaving { worker, .. } => Self::Leaving(*worker),
                 Notice::DrainDeadlinePassed { worker, .. } => Self::Overdue(*worker),
                 Notice::RequestsCut { worker, cut, .. } => Self::Cut(*worker, *cut),
                 Notice::WorkerStopped { worker, .. } => Self::WorkerStopped(*worker),

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::super::{Abort, Action, Cause, Notice, Outcome};
+use super::super::{Abort, Action, Cause, Notice, Outcome, Wear};
 
 /// What all worlds together went through. A simulation that stopped visiting a corner must not stay green.
 #[derive(Debug, Default)]
@@ -35,6 +35,10 @@ impl Tally {
                 Notice::DrainDeadlinePassed { .. } => "overdue",
                 Notice::RequestsCut { .. } => "cut",
                 Notice::RolloutBaking { .. } => "baking",
+                Notice::Scaling { from, to } if from < to => "more slots",
+                Notice::Scaling { .. } => "fewer slots",
+                Notice::WorkerLeaving { wear: Wear::Asked, .. } => "restarted by hand",
+                Notice::WorkerLeaving { .. } => "worn",
                 Notice::RolloutDone { .. } => "rolled out",
                 Notice::RolloutReturned { .. } => "returned",
                 Notice::RolloutAborted { abort, .. } => match abort {
@@ -45,6 +49,7 @@ impl Tally {
                 },
                 _ => return,
             },
+            Action::Close { .. } => "closed",
             Action::Spawn { .. } | Action::Drain { .. } => return,
         };
         self.count(what);
@@ -70,6 +75,11 @@ impl Tally {
             "refusal of a proven generation",
             "stopped from backoff",
             "baking",
+            "more slots",
+            "fewer slots",
+            "closed",
+            "restarted by hand",
+            "worn",
             "rolled out",
             "returned",
             "refusal of a new generation",

@@ -1,12 +1,13 @@
 //! A virtual machine room: a clock, processes with a life of their own, a slow messenger and an operator.
 
+use core::num::NonZeroU16;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
 use super::super::{
-    Action, Cluster, Event, Exit, Generation, Plan, Settings, Slot, SlotPhase, Time, WorkerId,
+    Action, Cluster, Event, Exit, Generation, Plan, Settings, Slot, SlotId, SlotPhase, Time, Wear, WorkerId,
 };
 use super::ledger::Ledger;
 use super::tally::Tally;
@@ -103,7 +104,8 @@ impl<'a> World<'a> {
             self.settings.listen_timeout + self.settings.backoff_cap + lag * 8 + Duration::from_secs(1);
         // A rollout may be under way in every slot: to the new generation, and back.
         let replacement = self.settings.kill_timeout + self.settings.exit_grace + lag * 8;
-        let recovery = recovery + LONGEST_BAKE + replacement * 3 * u32::from(self.settings.slots.get());
+        let slots = u32::try_from(self.cluster.slots().len()).unwrap_or(u32::MAX);
+        let recovery = recovery + LONGEST_BAKE + replacement * 4 * slots;
         let well = self.now + recovery;
         while self.step(well)? {}
         if !self.ledger.is_stopping() && !self.ledger.all_well() {
@@ -111,6 +113,9 @@ impl<'a> World<'a> {
         }
         if !self.ledger.is_stopping() && self.ledger.is_rolling() {
             return Err("in a kind world a rollout does not end".to_owned());
+        }
+        if !self.ledger.is_stopping() && !self.ledger.is_settled() {
+            return Err("in a kind world somebody who is to leave does not".to_owned());
         }
         if self.rng.bool() {
             self.deliver(Event::Stop)?;
@@ -196,7 +201,7 @@ impl<'a> World<'a> {
                 Action::Spawn { worker, .. } => self.spawn(worker),
                 Action::Drain { worker, deadline, .. } => self.drain(worker, deadline),
                 Action::Kill { worker } => self.later(self.temper.lag, worker, Deed::Die(SIGKILL)),
-                Action::Notify(_) | Action::Stopped { .. } => {}
+                Action::Close { .. } | Action::Notify(_) | Action::Stopped { .. } => {}
             }
         }
         self.ledger.settle(&self.cluster, self.now)
@@ -298,6 +303,18 @@ impl<'a> World<'a> {
             let plan = Plan { canaries: self.rng.u16(0..4), bake };
             self.agenda_in(wait, Happening::Deliver(Event::Roll { generation, plan }));
         }
+        for _ in 0..4 {
+            let (wait, worker) = (self.random(10_000), WorkerId(self.rng.u64(1..12)));
+            let wish = match self.rng.u8(0..5) {
+                0 | 1 => Event::Scale { slots: NonZeroU16::MIN.saturating_add(self.rng.u16(0..6)) },
+                2 => Event::Restart { slot: SlotId(self.rng.u16(0..7)) },
+                3 => Event::WorkerWorn { worker, wear: Wear::Requests { served: 1_000 } },
+                _ => Event::WorkerWorn { worker, wear: Wear::Memory { bytes: 1 << 30 } },
+            };
+            if self.chance(30) {
+                self.agenda_in(wait, Happening::Deliver(wish));
+            }
+        }
         for _ in 0..3 {
             let (wait, worker) = (self.random(10_000), WorkerId(self.rng.u64(0..8)));
             self.agenda_in(wait, Happening::Wake);
@@ -324,7 +341,16 @@ impl<'a> World<'a> {
             _ => false,
         };
         let planned = |happening: &Happening| {
-            planned_crash(happening) || matches!(happening, Happening::Deliver(Event::Roll { .. }))
+            let wish = matches!(
+                happening,
+                Happening::Deliver(
+                    Event::Roll { .. }
+                        | Event::Scale { .. }
+                        | Event::Restart { .. }
+                        | Event::WorkerWorn { .. }
+                )
+            );
+            planned_crash(happening) || wish
         };
         self.agenda.retain(|&(time, _), happening| time <= soon || !planned(happening));
     }

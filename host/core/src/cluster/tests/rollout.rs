@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::super::{Event, Generation, Plan, RolloutStage};
 use super::{NOTHING, Rig, at, check, exited, failed, ready};
 
-fn roll(generation: u64, canaries: u16, bake: u64) -> Event {
+pub(super) fn roll(generation: u64, canaries: u16, bake: u64) -> Event {
     let plan = Plan { canaries, bake: Duration::from_millis(bake) };
     Event::Roll { generation: Generation(generation), plan }
 }

@@ -28,6 +28,11 @@ impl Ledger {
                 self.alive(*worker)?.killed = true;
                 Ok(())
             }
+            Action::Close { slot } => {
+                require(slot.index() + 1 == self.slots.len(), "closed out of order")?;
+                self.slots.pop();
+                Ok(())
+            }
             Action::Notify(notice) => self.notice(notice, now),
             Action::Stopped { outcome } => {
                 self.stopped = true;
@@ -49,7 +54,8 @@ impl Ledger {
         Ok(process)
     }
 
-    /// Connections go to somebody who serves in the same slot and stays; in a stop there is nobody.
+    /// Connections go to somebody who serves in the same slot and stays, or for a retired slot in one that is not; in a
+    /// stop there is nobody.
     fn inherits(&self, heir: Option<WorkerId>, worker: WorkerId) -> Result<(), String> {
         if self.is_stopping() {
             return require(heir.is_none(), "an heir in a stop");
@@ -57,6 +63,10 @@ impl Ledger {
         let Some(heir) = heir else { return Err(format!("worker {worker} drains without an heir")) };
         let slot = self.processes[&worker].slot;
         let heir = self.processes.get(&heir).ok_or_else(|| format!("the heir {heir} never lived"))?;
+        if self.slots[slot.index()].retired {
+            require(!self.slots[heir.slot.index()].retired, "an heir that retires, too")?;
+            return require(heir.is_serving(), "an heir that does not serve");
+        }
         require(heir.slot == slot, "an heir in another slot")?;
         require(heir.is_serving() && !heir.dismissed, "an heir that does not serve, or is to go")?;
         require(self.slots[slot.index()].wanted == Some(heir.generation), "an heir that nobody wants")
@@ -80,6 +90,8 @@ impl Ledger {
             overdue: false,
             killed: false,
             dismissed: false,
+            worn: None,
+            leaving: false,
             cause: None,
             reported: false,
             reaped: false,
@@ -117,6 +129,13 @@ impl Ledger {
             }
             Notice::SlotErrored { unstable_exits, .. } => {
                 require(*unstable_exits == self.settings.max_restarts + 1, "wrong count of exits")
+            }
+            Notice::Scaling { from, .. } => {
+                require(*from == self.scaled_from, "wrong number of slots before")
+            }
+            Notice::WorkerLeaving { worker, slot, wear } => {
+                let process = &self.processes[worker];
+                require(process.slot == *slot && process.worn == Some(*wear), "leaves for another reason")
             }
             Notice::RolloutBegan { from, .. } => {
                 require(self.rollout.as_ref().is_some_and(|rollout| rollout.from == *from), "wrong way back")

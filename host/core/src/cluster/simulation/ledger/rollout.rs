@@ -2,7 +2,7 @@
 
 use super::super::super::{Abort, Generation, Plan, SlotId, Time};
 use super::super::owed::Owed;
-use super::{Ledger, Process, Slot};
+use super::{Ledger, Slot};
 
 /// A rollout, as it should be.
 #[derive(Debug)]
@@ -13,6 +13,13 @@ pub(super) struct Rollout {
     baked: bool,
     pub(super) returning: bool,
     began: Time,
+}
+
+impl Rollout {
+    /// Whether it still is about the first slots.
+    pub(super) fn is_careful(&self) -> bool {
+        !self.baked && !self.returning
+    }
 }
 
 impl Ledger {
@@ -65,19 +72,23 @@ impl Ledger {
         self.owe(Owed::Turning(slot));
     }
 
+    /// Whether a slot has somebody beside the one it wants, and that one may come; or beside its last one.
+    pub(super) fn crowded(&self, slot: SlotId) -> bool {
+        let Slot { wanted, errored, retired, .. } = self.slots[slot.index()];
+        if retired {
+            return self.inhabitants(slot).count() > 1;
+        }
+        !errored && self.inhabitants(slot).any(|process| !process.is_wanted(wanted))
+    }
+
     /// The next step is due as soon as every slot has taken the last one.
     pub(super) fn rollout_goes_on(&mut self, now: Time) {
         loop {
-            let crowded = |slot: SlotId| {
-                let Slot { wanted, errored, .. } = self.slots[slot.index()];
-                let unwanted = |process: &Process| process.dismissed || Some(process.generation) != wanted;
-                !errored && self.inhabitants(slot).any(unwanted)
-            };
-            let busy = self.slot_ids().any(|slot| self.on_its_way(slot, self.target) || crowded(slot));
+            let busy = self.slot_ids().any(|slot| self.on_its_way(slot, self.target) || self.crowded(slot));
             let turned = |slot: &SlotId| self.slots[slot.index()].wanted == Some(self.target);
-            let count = self.slot_ids().filter(turned).count();
-            let next = self.slot_ids().find(|slot| !turned(slot));
-            let (target, slots) = (self.target, self.slots.len());
+            let count = self.active().filter(turned).count();
+            let next = self.active().find(|slot| !turned(slot));
+            let (target, slots) = (self.target, self.active().count());
             let Some(rollout) = &mut self.rollout else { return };
             if rollout.baking.take_if(|until| *until <= now).is_some() {
                 rollout.baked = true;
