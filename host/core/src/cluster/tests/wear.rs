@@ -28,7 +28,9 @@ fn one_at_a_time() {
     let mut rig = Rig::serving(3);
     rig.event(100, worn(3));
     check(rig.event(101, restart(0)), NOTHING);
-    check(rig.event(102, worn(2)), NOTHING);
+    // The first reason stands.
+    check(rig.event(102, restart(1)), NOTHING);
+    check(rig.event(103, worn(2)), NOTHING);
     rig.event(110, ready(4));
     check(
         rig.event(120, exited(3)),
@@ -37,7 +39,7 @@ fn one_at_a_time() {
     rig.event(130, ready(5));
     check(
         rig.event(140, exited(1)),
-        &["1 stopped: signal 11", "2 leaves slot 1: 9 requests", "spawn 6 in slot 1, generation 1"],
+        &["1 stopped: signal 11", "2 leaves slot 1: asked", "spawn 6 in slot 1, generation 1"],
     );
 }
 
