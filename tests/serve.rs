@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::Value;
 
+use crate::support::frames::{DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS};
 use crate::support::{
     Connection, Program, RawClient, Server, Starting, block_on, children, component, descendants, eventually,
     expect_gone, listens, program, signal,
@@ -542,19 +543,12 @@ fn idle_connections_do_not_hold_up_a_stop() {
 #[test]
 fn http2_learns_of_a_stop_by_goaway_and_gets_its_answer() {
     let server = Server::of("zoo-p2").instances(1).start();
-    let mut client = server.connect();
-    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    client.send(frame(SETTINGS, 0, 0, &[]));
-    // GET, http, and two literals: the path and the authority.
-    let path = b"/slow?ms=600";
-    let mut head = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-    head.extend_from_slice(path);
-    head.extend_from_slice(b"\x41\x09localhost");
-    client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &head));
+    let mut client = FrameClient::connect(server.addr);
+    client.send_get(1, "/slow?ms=600");
     let _under_way = streaming(&server, "/stream?chunks=2&ms=10");
     server.signal(Signal::SIGTERM);
 
-    let frames = frames_until_close(&mut client);
+    let frames = client.rest();
     let goaways: Vec<_> = frames.iter().filter(|frame| frame.kind == GOAWAY).collect();
     let answered =
         |kind, flag| frames.iter().any(|f| f.kind == kind && f.stream == 1 && f.flags & flag == flag);
@@ -567,56 +561,6 @@ fn http2_learns_of_a_stop_by_goaway_and_gets_its_answer() {
     // The error code: this is no error.
     assert!(goaways.iter().all(|goaway| goaway.payload[4..8] == [0; 4]), "{frames:?}");
     server.wait().expect_code(0);
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame of HTTP/2.
-#[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Everything the server sends, as a client that answers its pings.
-#[track_caller]
-fn frames_until_close(client: &mut RawClient) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    let mut bytes = Vec::new();
-    loop {
-        let some = client.try_some().unwrap_or_else(|error| panic!("{error}, after {frames:?}"));
-        if some.is_empty() {
-            return frames;
-        }
-        bytes.extend(some);
-        while let Some(head) = bytes.first_chunk::<9>() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            let (kind, flags) = (head[3], head[4]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            if bytes.len() < 9 + length {
-                break;
-            }
-            let payload: Vec<u8> = bytes.drain(..9 + length).skip(9).collect();
-            if kind == PING && flags & ACK == 0 {
-                client.send(frame(PING, ACK, 0, &payload));
-            }
-            frames.push(Frame { kind, flags, stream, payload });
-        }
-    }
 }
 
 /// A request whose answer has begun.

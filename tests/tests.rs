@@ -10,6 +10,7 @@ mod control;
 mod crash;
 mod flags;
 mod grants;
+mod handover;
 mod hostile;
 mod http;
 mod isolation;

@@ -3,6 +3,7 @@
 //! Nothing in here waits for a time to pass: what takes a while is polled by [`eventually`], or announced by a line.
 
 mod client;
+pub(crate) mod frames;
 mod load;
 mod network;
 mod output;

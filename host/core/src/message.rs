@@ -41,7 +41,12 @@ pub enum ToWorker {
     Drain {
         /// Milliseconds after which whatever is left is cut and counted.
         within_ms: u64,
+        /// Whether somebody serves in its place. Then the message carries a socket (SOCK_SEQPACKET), and whoever holds the
+        /// other end takes over the connections.
+        heir: bool,
     },
+    /// Take over the connections of a worker that drains. Carries a socket that they come from.
+    Adopt,
 }
 
 /// Everything a worker is and may do.

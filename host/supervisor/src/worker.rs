@@ -37,7 +37,7 @@ pub(crate) struct WorkerHandle {
 
 #[derive(Debug)]
 enum Order {
-    Tell(ToWorker),
+    Tell(ToWorker, Option<OwnedFd>),
     Kill,
 }
 
@@ -62,7 +62,12 @@ impl WorkerHandle {
 
     /// Sends a message. A worker that is gone does not hear it, which its exit will say.
     pub(crate) fn tell(&self, message: ToWorker) {
-        let _ = self.orders.send(Order::Tell(message));
+        let _ = self.orders.send(Order::Tell(message, None));
+    }
+
+    /// Sends a message that carries a descriptor.
+    pub(crate) fn tell_with(&self, message: ToWorker, descriptor: OwnedFd) {
+        let _ = self.orders.send(Order::Tell(message, Some(descriptor)));
     }
 
     /// Sends SIGKILL. Safe at any time: the process was not reaped before its exit was reported.
@@ -108,7 +113,8 @@ impl Attendant {
                     }
                 },
                 Some(order) = self.ordered.recv() => match order {
-                    Order::Tell(message) => channel.send(&message),
+                    Order::Tell(message, None) => channel.send(&message),
+                    Order::Tell(message, Some(descriptor)) => channel.send_with(&message, descriptor),
                     Order::Kill => {
                         let _ = process.start_kill();
                     }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use wasmcluster_core::app::Serving;
 
 use crate::app::App;
-use crate::connections::{Guard, Order};
+use crate::connections::{Guard, Order, Rest};
 use crate::respond::Responder;
 use crate::stream::{Protocol, Stream, protocol};
 
@@ -49,69 +49,195 @@ impl Protocols {
 /// hyper takes no smaller buffer, and a response wants room.
 const MIN_BUFFER: usize = 64 << 10;
 
-/// Serves `socket` until it is closed by either side, or by order.
-pub(crate) async fn serve(app: &'static App, protocols: Arc<Protocols>, guard: Guard, mut socket: TcpStream) {
-    let mut first = BytesMut::with_capacity(FIRST_READ);
-    let protocol = {
-        let mut reading = pin!(read_protocol(&mut socket, &mut first));
-        obeying(&guard, |cx, order| match order {
-            // A client that has just connected is about to ask: it is served once more, even in a drain.
-            Order::Serve | Order::Close => reading.as_mut().poll(cx),
-            Order::Cut => Poll::Ready(None),
-        })
-        .await
-    };
-    let Some(protocol) = protocol else { return };
+/// A client as it comes: from the slot's queue, or from a worker that drains.
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    /// What was read from it and is still to be used.
+    pub(crate) unused: BytesMut,
+    /// It has had an answer, and nothing came since.
+    pub(crate) idle: bool,
+}
 
+impl Client {
+    /// One that has just connected.
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self { socket, unused: BytesMut::with_capacity(FIRST_READ), idle: false }
+    }
+}
+
+/// Serves a client until its connection is closed by either side or by order, or until the heir has it.
+pub(crate) async fn serve(app: &'static App, protocols: Arc<Protocols>, guard: Guard, mut client: Client) {
+    while let Some(leaving) = attend(app, &protocols, &guard, client).await {
+        match guard.heir() {
+            Some(heir) if heir.take(&leaving).await.is_ok() => return,
+            // It was about to ask, and is answered here: politely, that it should come back.
+            _ => client = leaving,
+        }
+    }
+}
+
+/// Serves a client until it is gone, or is to go to the heir.
+async fn attend(
+    app: &'static App,
+    protocols: &Protocols,
+    guard: &Guard,
+    Client { mut socket, mut unused, idle }: Client,
+) -> Option<Client> {
+    let protocol = if idle {
+        // It had its answer over HTTP/1.1: others are not handed over.
+        Protocol::Http1
+    } else {
+        match meet(guard, &mut socket, &mut unused).await {
+            Meeting::Speaks(protocol) => protocol,
+            Meeting::Leaves => return Some(Client { socket, unused, idle }),
+            Meeting::Gone => return None,
+        }
+    };
     let activity = guard.activity();
-    let io = TokioIo::new(Stream::new(first.freeze(), socket, activity.clone()));
+    let io = TokioIo::new(Stream::new(unused.freeze(), socket, activity.clone()));
     let service = Responder::new(app, activity);
     match protocol {
         Protocol::Http1 => {
-            let mut connection = pin!(protocols.http1.serve_connection(io, service));
-            drive(&guard, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
+            let mut connection = protocols.http1.serve_connection(io, service);
+            match drive(guard, Pin::new(&mut connection), http1::Connection::graceful_shutdown, pack).await {
+                End::Gone => None,
+                End::Leaves => Some(unpack(connection.into_parts())),
+            }
         }
         Protocol::Http2 => {
             guard.is_http2();
-            let mut connection = pin!(protocols.http2.serve_connection(io, service));
-            drive(&guard, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
+            let connection = pin!(protocols.http2.serve_connection(io, service));
+            // It never gets the order to go to the heir.
+            drive(guard, connection, http2::Connection::graceful_shutdown, |_, _, _| Packed::NotYet).await;
+            None
         }
     }
+}
+
+/// What became of the first bytes.
+enum Meeting {
+    Speaks(Protocol),
+    Leaves,
+    Gone,
+}
+
+/// Waits until it is clear what the client speaks.
+async fn meet(guard: &Guard, socket: &mut TcpStream, first: &mut BytesMut) -> Meeting {
+    let mut reading = pin!(read_protocol(socket, first));
+    obeying(guard, |cx, order| {
+        if order == Order::Cut {
+            return Poll::Ready(Meeting::Gone);
+        }
+        // A client that has just connected is about to ask: it is served once more, even in a drain.
+        match reading.as_mut().poll(cx) {
+            Poll::Ready(protocol) => Poll::Ready(protocol.map_or(Meeting::Gone, Meeting::Speaks)),
+            Poll::Pending if order == Order::HandOver && guard.heir().is_some() => {
+                Poll::Ready(Meeting::Leaves)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Reads until it is clear what the client speaks; `None` when it left before.
 async fn read_protocol(socket: &mut TcpStream, first: &mut BytesMut) -> Option<Protocol> {
     loop {
+        if let Some(protocol) = protocol(first) {
+            return Some(protocol);
+        }
         match socket.read_buf(first).await {
             Ok(0) | Err(_) => return None,
             Ok(_) => {}
         }
-        if let Some(protocol) = protocol(first) {
-            return Some(protocol);
+    }
+}
+
+/// How driving a connection ended.
+enum End {
+    Gone,
+    /// To the heir, and nothing is under way on it.
+    Leaves,
+}
+
+/// Whether a connection is ready to leave.
+enum Packed {
+    /// Something is under way.
+    NotYet,
+    Yes,
+    /// It was asked to close and could not at once. So it answers what is under way, and closes then.
+    Closing,
+    /// It failed.
+    Gone,
+}
+
+/// Polls `connection` to its end, or until it is packed for the heir; closes it by `close` or leaves it when so ordered.
+/// What went wrong on the way is the client's affair: it closed early, or was told.
+async fn drive<C: Future>(
+    guard: &Guard,
+    mut connection: Pin<&mut C>,
+    close: fn(Pin<&mut C>),
+    pack: fn(Pin<&mut C>, &Guard, &mut Context<'_>) -> Packed,
+) -> End {
+    let mut closing = false;
+    obeying(guard, |cx, order| {
+        if order == Order::Cut {
+            return Poll::Ready(End::Gone);
+        }
+        // First what has come already: asked to close before it has read anything, hyper does so at once, and what was
+        // read ahead to tell the protocol is lost with it.
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(End::Gone);
+        }
+        if closing || order == Order::Serve {
+            return Poll::Pending;
+        }
+        if order == Order::HandOver {
+            if guard.heir().is_none() {
+                return Poll::Pending;
+            }
+            match pack(connection.as_mut(), guard, cx) {
+                Packed::NotYet => return Poll::Pending,
+                Packed::Yes => return Poll::Ready(End::Leaves),
+                Packed::Gone => return Poll::Ready(End::Gone),
+                Packed::Closing => {}
+            }
+        } else {
+            close(connection.as_mut());
+        }
+        closing = true;
+        connection.as_mut().poll(cx).map(|_| End::Gone)
+    })
+    .await
+}
+
+type Http1 = http1::Connection<TokioIo<Stream>, Responder>;
+
+/// Readies a connection that was polled and waits for being taken apart, if it waits for a request.
+fn pack(mut connection: Pin<&mut Http1>, guard: &Guard, cx: &mut Context<'_>) -> Packed {
+    match guard.rest() {
+        Rest::Busy => Packed::NotYet,
+        // hyper has done nothing yet but keep what it has read.
+        Rest::Beginning => Packed::Yes,
+        // A response may be complete while its guest still reads the upload. hyper knows: told to close, it does so at once
+        // only if it waits for a request. What it has read of that it keeps, and the socket it leaves alone.
+        Rest::BetweenRequests => {
+            connection.as_mut().graceful_shutdown();
+            match connection.poll_without_shutdown(cx) {
+                Poll::Ready(Ok(())) => Packed::Yes,
+                Poll::Ready(Err(_)) => Packed::Gone,
+                Poll::Pending => Packed::Closing,
+            }
         }
     }
 }
 
-/// Polls `connection` to its end, closing it by `close` or leaving it when so ordered. What went wrong on the way is
-/// the client's affair: it closed early, or was told.
-async fn drive<C: Future>(guard: &Guard, mut connection: Pin<&mut C>, close: fn(Pin<&mut C>)) {
-    let mut closing = false;
-    obeying(guard, |cx, order| {
-        if order == Order::Cut {
-            return Poll::Ready(());
-        }
-        if order == Order::Close && !closing {
-            // First what has come already: asked to close before it has read anything, hyper does so at once, and what was
-            // read ahead to tell the protocol is lost with it.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            closing = true;
-            close(connection.as_mut());
-        }
-        connection.as_mut().poll(cx).map(drop)
-    })
-    .await;
+/// What was packed, as it comes to the heir.
+fn unpack(parts: http1::Parts<TokioIo<Stream>, Responder>) -> Client {
+    let (socket, ahead) = parts.io.into_inner().into_parts();
+    let mut unused = BytesMut::from(parts.read_buf);
+    unused.extend_from_slice(&ahead);
+    Client { socket, idle: unused.is_empty(), unused }
 }
 
 /// Polls with the order in force, again whenever that changes.

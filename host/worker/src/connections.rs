@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmcluster_core::app::Serving;
 
+use crate::handover::Heir;
+
 /// How often connections are looked at, and so how late a timeout may be.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -22,6 +24,8 @@ const GLANCE: Duration = Duration::from_millis(250);
 pub(crate) enum Order {
     /// Go on.
     Serve,
+    /// Go to the heir as soon as nothing is under way. Without an heir, go on.
+    HandOver,
     /// Finish the requests that are under way, take no more, and close.
     Close,
     /// Close now.
@@ -31,6 +35,8 @@ pub(crate) enum Order {
 /// All open connections of a worker.
 pub(crate) struct Connections {
     open: Mutex<Open>,
+    /// Who takes over, in a drain.
+    heir: OnceLock<Heir>,
     /// Somebody came, somebody left.
     changed: Notify,
     started: Instant,
@@ -39,11 +45,11 @@ pub(crate) struct Connections {
     limits: Limits,
 }
 
-#[derive(Default)]
 struct Open {
     entries: Slab<Arc<Entry>>,
-    closing_http1: bool,
-    closing_http2: bool,
+    /// What everybody is told who comes, or turns out to speak HTTP/2.
+    order: Order,
+    http2: Order,
 }
 
 struct Limits {
@@ -61,8 +67,8 @@ pub(crate) struct Entry {
     http2: AtomicBool,
     /// Requests that have come and whose response is not complete.
     requests: AtomicU32,
-    /// A request's head has begun to come.
-    in_head: AtomicBool,
+    /// How far a request's head is, as long as there are no requests.
+    head: AtomicU8,
     /// When the connection last changed what it does.
     since: AtomicU64,
     /// When the client stopped reading; `u64::MAX` while it reads.
@@ -77,11 +83,35 @@ pub(crate) struct Entry {
     waker: OnceLock<Waker>,
 }
 
+/// How far the head of the next request is.
+mod head {
+    /// Nothing of it has come; the request before it was answered.
+    pub(super) const IDLE: u8 = 0;
+    /// It has begun to come, after a request that was answered.
+    pub(super) const LATER: u8 = 1;
+    /// The first one here has begun to come, or the client has just connected and owes it.
+    pub(super) const FIRST: u8 = 2;
+    /// Nothing of the first one here has come; the request before it was answered by another worker.
+    pub(super) const ADOPTED: u8 = 3;
+}
+
+/// What a connection of HTTP/1.1 is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// A request, a response, or its end.
+    Busy,
+    /// Its first head here, or nothing yet. No request was made of what it has read.
+    Beginning,
+    /// Nothing, or a later head.
+    BetweenRequests,
+}
+
 impl Connections {
     pub(crate) fn new(serving: &Serving) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
-            open: Mutex::default(),
+            open: Mutex::new(Open { entries: Slab::new(), order: Order::Serve, http2: Order::Serve }),
+            heir: OnceLock::new(),
             changed: Notify::new(),
             started: Instant::now(),
             now: Arc::default(),
@@ -95,8 +125,9 @@ impl Connections {
         }
     }
 
-    /// Takes in a connection until its guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> Guard {
+    /// Takes in a connection until its guard is dropped. One that is `idle` may stay so as if its last response had just
+    /// been sent.
+    pub(crate) fn enter(self: &Arc<Self>, idle: bool) -> Guard {
         let mut open = self.lock();
         if open.entries.is_empty() {
             // Nobody has looked at the clock since the last one left.
@@ -106,12 +137,10 @@ impl Connections {
             clock: Arc::clone(&self.now),
             since: AtomicU64::new(self.now.load(Ordering::Relaxed)),
             blocked: AtomicU64::new(u64::MAX),
-            in_head: AtomicBool::new(true),
+            head: AtomicU8::new(if idle { head::ADOPTED } else { head::FIRST }),
+            order: AtomicU8::new(open.order as u8),
             ..Entry::default()
         });
-        if open.closing_http1 {
-            entry.tell(Order::Close);
-        }
         let key = open.entries.insert(Arc::clone(&entry));
         if open.entries.len() == 1 {
             self.changed.notify_waiters();
@@ -133,28 +162,43 @@ impl Connections {
     /// Tells all HTTP/2 connections to close after what is under way. Their clients are told so and send the next
     /// request elsewhere, which HTTP/1.1 has no way to say outside a response.
     pub(crate) fn close_http2(&self) {
-        let mut open = self.lock();
-        open.closing_http2 = true;
-        for (_, entry) in &open.entries {
-            if entry.http2.load(Ordering::Relaxed) {
-                entry.tell(Order::Close);
-            }
+        self.tell(Order::Serve, Order::Close);
+    }
+
+    /// Tells all connections of HTTP/1.1 to go to the heir, and those of HTTP/2 to close: what a connection of HTTP/2
+    /// remembers cannot be moved, but its clients can be told.
+    pub(crate) fn hand_over(&self, heir: Heir) {
+        // A worker drains once.
+        let _ = self.heir.set(heir);
+        self.tell(Order::HandOver, Order::Close);
+    }
+
+    /// Returns once those that should have gone to the heir cannot any more.
+    pub(crate) async fn left_alone(&self) {
+        match self.heir.get() {
+            Some(heir) => heir.gone().await,
+            None => std::future::pending().await,
         }
     }
 
     /// Tells all connections to close after what is under way; those that are idle close at once.
     pub(crate) fn close(&self) {
+        self.tell(Order::Close, Order::Close);
+    }
+
+    /// Tells everybody who is here and who is to come.
+    fn tell(&self, order: Order, http2: Order) {
         let mut open = self.lock();
-        (open.closing_http1, open.closing_http2) = (true, true);
+        (open.order, open.http2) = (open.order.max(order), open.http2.max(http2));
         for (_, entry) in &open.entries {
-            entry.tell(Order::Close);
+            entry.tell(if entry.http2.load(Ordering::Relaxed) { open.http2 } else { open.order });
         }
     }
 
     /// Leaves those clients that connected and did not come to ask, or speak HTTP/2 and do not answer our goodbye.
     pub(crate) fn cut_silent(&self) {
         for (_, entry) in &self.lock().entries {
-            let silent = entry.in_head.load(Ordering::Relaxed) || entry.http2.load(Ordering::Relaxed);
+            let silent = entry.is_in_head() || entry.http2.load(Ordering::Relaxed);
             if silent && entry.requests.load(Ordering::Relaxed) == 0 {
                 entry.tell(Order::Cut);
             }
@@ -208,10 +252,27 @@ impl Entry {
         if busy {
             return Order::Serve;
         }
-        if self.in_head.load(Ordering::Relaxed) && !http2 {
+        if self.is_in_head() && !http2 {
             return if spent > limits.head { Order::Cut } else { Order::Serve };
         }
         if spent > limits.keep_alive { Order::Close } else { Order::Serve }
+    }
+
+    fn is_in_head(&self) -> bool {
+        matches!(self.head.load(Ordering::Relaxed), head::LATER | head::FIRST)
+    }
+
+    /// What the connection is in the middle of, when it was polled and waits.
+    fn rest(&self) -> Rest {
+        let busy = self.requests.load(Ordering::Relaxed) > 0
+            // Some of the last response waits to be written, or of the last request to be thrown away.
+            || self.blocked.load(Ordering::Relaxed) != u64::MAX
+            || self.unread.load(Ordering::Relaxed);
+        match self.head.load(Ordering::Relaxed) {
+            _ if busy => Rest::Busy,
+            head::FIRST | head::ADOPTED => Rest::Beginning,
+            _ => Rest::BetweenRequests,
+        }
     }
 
     fn now(&self) -> u64 {
@@ -230,6 +291,7 @@ impl Entry {
     fn order(&self) -> Order {
         match self.order.load(Ordering::Relaxed) {
             order if order == Order::Serve as u8 => Order::Serve,
+            order if order == Order::HandOver as u8 => Order::HandOver,
             order if order == Order::Close as u8 => Order::Close,
             _ => Order::Cut,
         }
@@ -251,12 +313,21 @@ impl Guard {
         self.entry.order()
     }
 
+    /// Who would take over this connection now.
+    pub(crate) fn heir(&self) -> Option<&Heir> {
+        self.connections.heir.get().filter(|heir| heir.takes())
+    }
+
+    /// What the connection is in the middle of. To be asked when it was polled and waits.
+    pub(crate) fn rest(&self) -> Rest {
+        self.entry.rest()
+    }
+
     /// Notes that this connection speaks HTTP/2.
     pub(crate) fn is_http2(&self) {
+        let open = self.connections.lock();
         self.entry.http2.store(true, Ordering::Relaxed);
-        if self.connections.lock().closing_http2 {
-            self.entry.tell(Order::Close);
-        }
+        self.entry.tell(open.http2);
     }
 
     /// What the connection's stream and its requests keep, to say what happens.
@@ -280,16 +351,22 @@ impl Activity {
     /// Bytes came.
     pub(crate) fn received(&self) {
         let entry = &self.0;
-        if entry.requests.load(Ordering::Relaxed) == 0 && !entry.in_head.load(Ordering::Relaxed) {
-            entry.in_head.store(true, Ordering::Relaxed);
-            entry.since.store(entry.now(), Ordering::Relaxed);
+        if entry.requests.load(Ordering::Relaxed) > 0 {
+            return;
         }
+        let begun = match entry.head.load(Ordering::Relaxed) {
+            head::IDLE => head::LATER,
+            head::ADOPTED => head::FIRST,
+            _ => return,
+        };
+        entry.head.store(begun, Ordering::Relaxed);
+        entry.since.store(entry.now(), Ordering::Relaxed);
     }
 
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
         if self.0.requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.0.in_head.store(false, Ordering::Relaxed);
+            self.0.head.store(head::IDLE, Ordering::Relaxed);
             self.0.since.store(self.0.now(), Ordering::Relaxed);
         }
     }
@@ -339,7 +416,7 @@ mod tests {
         Entry {
             http2: AtomicBool::new(http2),
             requests: AtomicU32::new(requests),
-            in_head: AtomicBool::new(in_head),
+            head: AtomicU8::new(if in_head { head::LATER } else { head::IDLE }),
             since: AtomicU64::new(100),
             blocked: AtomicU64::new(blocked),
             ..Entry::default()
@@ -373,6 +450,24 @@ mod tests {
         entry.overdue_since.store(100, Ordering::Relaxed);
         assert_eq!(entry.judge(105, &LIMITS), Order::Serve);
         assert_eq!(entry.judge(106, &LIMITS), Order::Cut);
+    }
+
+    #[test]
+    fn only_what_waits_for_a_request_may_move() {
+        let at = |head, requests, blocked| {
+            let entry = entry(requests, false, false, blocked);
+            entry.head.store(head, Ordering::Relaxed);
+            entry
+        };
+        assert_eq!(at(head::FIRST, 0, u64::MAX).rest(), Rest::Beginning);
+        assert_eq!(at(head::ADOPTED, 0, u64::MAX).rest(), Rest::Beginning);
+        assert_eq!(at(head::IDLE, 0, u64::MAX).rest(), Rest::BetweenRequests);
+        assert_eq!(at(head::LATER, 0, u64::MAX).rest(), Rest::BetweenRequests);
+        assert_eq!(at(head::IDLE, 1, u64::MAX).rest(), Rest::Busy);
+        assert_eq!(at(head::IDLE, 0, 100).rest(), Rest::Busy, "the last response is not written");
+        let lingering = at(head::IDLE, 0, u64::MAX);
+        lingering.unread.store(true, Ordering::Relaxed);
+        assert_eq!(lingering.rest(), Rest::Busy);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -22,20 +22,53 @@ pub(crate) type ToSupervisor = Channel<FromWorker, ToWorker>;
 /// What the supervisor has asked for.
 #[derive(Default)]
 pub(crate) struct Orders {
-    drain: OnceLock<Duration>,
-    given: Notify,
+    given: Mutex<Given>,
+    changed: Notify,
+}
+
+/// What nobody has taken up yet.
+#[derive(Default)]
+struct Given {
+    drain: Option<Drain>,
+    passages: VecDeque<OwnedFd>,
+}
+
+/// The order to finish.
+pub(crate) struct Drain {
+    /// The time there is for that.
+    pub(crate) within: Duration,
+    /// Where connections go, if there is somebody who takes them.
+    pub(crate) heir: Option<OwnedFd>,
 }
 
 impl Orders {
-    /// Returns when the worker is to drain, with the time it has for that.
-    pub(crate) async fn drain(&self) -> Duration {
+    /// Returns when the worker is to drain. Told twice, the first deadline stands.
+    pub(crate) async fn drain(&self) -> Drain {
+        self.next(|given| given.drain.take()).await
+    }
+
+    /// The next socket from which connections of another worker come. Cancel safe.
+    pub(crate) async fn passage(&self) -> OwnedFd {
+        self.next(|given| given.passages.pop_front()).await
+    }
+
+    async fn next<T>(&self, mut take: impl FnMut(&mut Given) -> Option<T>) -> T {
         loop {
-            let given = self.given.notified();
-            if let Some(within) = self.drain.get() {
-                return *within;
+            let changed = self.changed.notified();
+            if let Some(taken) = take(&mut self.lock()) {
+                return taken;
             }
-            given.await;
+            changed.await;
         }
+    }
+
+    fn give(&self, give: impl FnOnce(&mut Given)) {
+        give(&mut self.lock());
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,14 +84,13 @@ pub(crate) async fn talk(
     loop {
         loop {
             match wire.receive() {
-                Ok(Some(ToWorker::Drain { within_ms })) => {
-                    // Told twice, the first deadline stands.
-                    let _ = orders.drain.set(Duration::from_millis(within_ms));
-                    orders.given.notify_waiters();
+                Ok(Some(message)) => {
+                    if wire.obey(message, &orders).is_err() {
+                        return;
+                    }
                 }
-                // A worker starts once.
-                Ok(Some(ToWorker::Start(_))) | Err(_) => return,
                 Ok(None) => break,
+                Err(_) => return,
             }
         }
         let Wire { stream, channel, .. } = &mut wire;
@@ -101,6 +133,10 @@ struct Wire {
     arrived: VecDeque<OwnedFd>,
 }
 
+/// Something that no supervisor of this build says.
+#[derive(Debug)]
+struct Unexpected;
+
 /// Descriptors that may have arrived before the messages that they belong to were taken.
 const ARRIVED: usize = 4;
 
@@ -110,10 +146,27 @@ impl Wire {
         self.channel.receive()
     }
 
-    /// The descriptor that came with the message received last, if it carries one. To be asked once for each that does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no message to a worker carries one yet"))]
-    fn descriptor(&mut self) -> Option<OwnedFd> {
-        self.arrived.pop_front()
+    /// Passes an order on to whom it concerns.
+    fn obey(&mut self, message: ToWorker, orders: &Orders) -> Result<(), Unexpected> {
+        match message {
+            ToWorker::Drain { within_ms, heir } => {
+                let within = Duration::from_millis(within_ms);
+                let heir = if heir { Some(self.descriptor()?) } else { None };
+                orders.give(|given| given.drain = Some(Drain { within, heir }));
+            }
+            ToWorker::Adopt => {
+                let passage = self.descriptor()?;
+                orders.give(|given| given.passages.push_back(passage));
+            }
+            // A worker starts once.
+            ToWorker::Start(_) => return Err(Unexpected),
+        }
+        Ok(())
+    }
+
+    /// The descriptor that came with the message received last. To be asked once for each that carries one.
+    fn descriptor(&mut self) -> Result<OwnedFd, Unexpected> {
+        self.arrived.pop_front().ok_or(Unexpected)
     }
 
     /// Reads what is there; 0 at the end.
@@ -186,7 +239,7 @@ mod tests {
             let mut codec = Channel::<ToWorker, FromWorker>::new();
             let mut sent = Vec::new();
             for (within_ms, content) in [(1, None), (2, Some("two")), (3, None), (4, Some("four"))] {
-                codec.send(&ToWorker::Drain { within_ms });
+                codec.send(&ToWorker::Drain { within_ms, heir: content.is_some() });
                 send(&supervisor, codec.outgoing(), content.map(file).as_ref());
                 codec.wrote(codec.outgoing().len());
                 sent.push((within_ms, content.map(str::to_owned)));
@@ -194,8 +247,8 @@ mod tests {
             let mut seen = Vec::new();
             while seen.len() < sent.len() {
                 while let Some(message) = wire.receive().expect("valid") {
-                    let ToWorker::Drain { within_ms } = message else { panic!("{message:?}") };
-                    let content = (within_ms % 2 == 0).then(|| {
+                    let ToWorker::Drain { within_ms, heir } = message else { panic!("{message:?}") };
+                    let content = heir.then(|| {
                         let mut content = String::new();
                         let file = wire.descriptor().expect("it came along");
                         File::from(file).read_to_string(&mut content).expect("readable");
@@ -210,7 +263,7 @@ mod tests {
                 }
             }
             assert_eq!(seen, sent);
-            assert!(wire.descriptor().is_none());
+            assert!(wire.descriptor().is_err());
         });
     }
 

@@ -5,31 +5,29 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmcluster_core::message::{FromWorker, ReportKind, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
-use crate::accept::{Acceptor, accept};
+use crate::accept::Acceptor;
 use crate::app::App;
 use crate::artifact;
 use crate::connection::Protocols;
 use crate::connections::Connections;
+use crate::drain::Taking;
 use crate::engine;
 use crate::epoch::Ticker;
 use crate::grants::Grants;
+use crate::handover::Heir;
 use crate::instance::{Instances, Reuse};
 use crate::link::linker;
-use crate::orders::Orders;
+use crate::orders::{Drain, Orders};
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::parent::inherited;
 use crate::reports::Reports;
 use crate::trim;
-
-/// How long a draining worker still takes what comes, before it closes what is idle. Clients that ask within learn from
-/// the response that the connection ends; only those that ask at the very moment of the close are lost.
-const LAME_DUCK: Duration = Duration::from_millis(300);
 
 /// Why a worker did not become ready.
 pub(crate) enum NotReady {
@@ -67,11 +65,8 @@ impl From<std::io::Error> for NotReady {
 
 /// A worker that is ready.
 pub(crate) struct Server {
-    app: &'static App,
-    connections: Arc<Connections>,
-    protocols: Arc<Protocols>,
+    acceptor: Acceptor,
     listener: TcpListener,
-    max_connections: usize,
     ready: FromWorker,
 }
 
@@ -114,14 +109,8 @@ impl Server {
         let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
         let app = App::start(instances, serving, reports, ticker, places, authority);
         Self::prove(app).await?;
-        Ok(Self {
-            app,
-            connections,
-            protocols,
-            listener,
-            max_connections,
-            ready: FromWorker::Ready { reset },
-        })
+        let acceptor = Acceptor { app, connections, protocols, max_connections };
+        Ok(Self { acceptor, listener, ready: FromWorker::Ready { reset } })
     }
 
     /// Starts one instance, so that a component that cannot is found out before anybody asks it.
@@ -137,40 +126,26 @@ impl Server {
     }
 
     /// Serves until told to drain; says how many requests were cut.
-    pub(crate) async fn run(self, orders: &Orders, logs: &[LogPipe; 2]) -> u64 {
-        let Self { app, connections, protocols, listener, max_connections, ready } = self;
+    pub(crate) async fn run(self, orders: Arc<Orders>, logs: &[LogPipe; 2]) -> u64 {
+        let Self { acceptor, listener, ready } = self;
+        let app = acceptor.app;
         tokio::spawn(count_losses(app, logs.clone()));
         tokio::spawn({
-            let connections = Arc::clone(&connections);
+            let connections = Arc::clone(&acceptor.connections);
             async move { connections.watch().await }
         });
         tokio::spawn(app.instances.expire());
-        let stop = Arc::new(Notify::new());
-        let accepting = tokio::spawn(accept(
-            Acceptor { app, connections: Arc::clone(&connections), protocols, listener, max_connections },
-            Arc::clone(&stop),
-        ));
+        let taking = Taking::start(acceptor, listener, Arc::clone(&orders));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
         trim::program();
         app.reports.send(ready).await;
 
-        let within = orders.drain().await;
+        let Drain { within, heir } = orders.drain().await;
         let deadline = Instant::now() + within;
-        app.start_draining();
-        connections.close_http2();
-        // A short deadline leaves most of itself to what is under way.
-        let lame_duck = LAME_DUCK.min(within / 4);
-        tokio::time::sleep(lame_duck).await;
-        stop.notify_one();
-        let _ = accepting.await;
-        connections.close();
         let drained = async {
-            tokio::select! {
-                () = connections.fewer_than(1) => {}
-                () = tokio::time::sleep(lame_duck) => connections.cut_silent(),
-            }
-            connections.fewer_than(1).await;
+            // Without a way to it, there is no heir.
+            taking.end(heir.and_then(|heir| Heir::new(heir).ok()), within).await;
             app.idle().await;
         };
         let cut = match tokio::time::timeout_at(deadline, drained).await {

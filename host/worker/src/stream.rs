@@ -52,6 +52,11 @@ impl Stream {
         Self { ahead, socket, activity, blocked: false, lingering: None }
     }
 
+    /// The socket, and what was read from it and is still to be given.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.socket, self.ahead)
+    }
+
     /// Reads and drops what still comes, until the client has seen the end, or for as long as that may take.
     ///
     /// A socket that is closed with something unread is reset, and a reset may overtake the response on its way.

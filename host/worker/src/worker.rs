@@ -74,7 +74,7 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
     }
     let served = async {
         let (last_word, ended) = match Server::prepare(start, reports.clone(), &logs).await {
-            Ok(server) => (FromWorker::Drained { cut: server.run(&orders, &logs).await }, Ok(())),
+            Ok(server) => (FromWorker::Drained { cut: server.run(orders, &logs).await }, Ok(())),
             Err(NotReady::Refused(rejection)) => (FromWorker::Refused(rejection), Ok(())),
             // No word: to the supervisor this is a worker that died young, which it tries again later.
             Err(NotReady::Failed(reason)) => return Err(std::io::Error::other(reason)),

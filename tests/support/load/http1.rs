@@ -72,6 +72,7 @@ impl Lane {
         let stream = TcpStream::connect(self.addr).await?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
+        trace.connections += 1;
         Ok(Connection { stream, local, requests: 0 })
     }
 }

@@ -212,6 +212,7 @@ impl Shared {
             };
             outcome.retried += trace.retried;
             outcome.reconnected += trace.reconnected;
+            outcome.connections += trace.connections;
             let (kind, seen) = match end.map(|response| (response.status, judge(&response.body), response)) {
                 Ok((200..=299, Some(tag), _)) => {
                     outcome.succeeded(tag, due.elapsed());
@@ -271,4 +272,5 @@ struct Trace {
     nth: u64,
     retried: u64,
     reconnected: u64,
+    connections: u64,
 }

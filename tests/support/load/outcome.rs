@@ -113,6 +113,8 @@ pub(crate) struct Outcome {
     /// Connections that the server had closed, as the client knew before it sent a request on them. Nothing is lost by
     /// that, so the request went over another one.
     pub(crate) reconnected: u64,
+    /// Connections of HTTP/1.1 that were opened.
+    pub(crate) connections: u64,
     /// Those that were not ok, by how they were lost.
     pub(crate) lost: BTreeMap<Kind, u64>,
     /// The first few of them.
@@ -145,6 +147,7 @@ impl Outcome {
         self.ok += other.ok;
         self.retried += other.retried;
         self.reconnected += other.reconnected;
+        self.connections += other.connections;
         for (kind, count) in other.lost {
             *self.lost.entry(kind).or_default() += count;
         }

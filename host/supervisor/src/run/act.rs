@@ -1,8 +1,10 @@
 //! Doing what the cluster wants done.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
-use wasmcluster_core::cluster::{Action, Event, Generation, Notice, SlotId, WorkerId};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use wasmcluster_core::cluster::{Action, Event, Generation, Notice, SlotId, Time, WorkerId};
 use wasmcluster_core::message::{Start, ToWorker};
 
 use super::{Placed, Supervisor};
@@ -22,12 +24,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
                     }
                     Err(error) => self.tell(Event::SpawnFailed { worker, reason: error.to_string() }),
                 },
-                Action::Drain { worker, deadline, .. } => {
-                    let within = deadline - self.now();
-                    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                    if let Some(placed) = self.workers.get(&worker) {
-                        placed.handle.tell(ToWorker::Drain { within_ms });
-                    }
+                Action::Drain { worker, deadline, heir } => {
+                    self.drain(worker, deadline, heir);
                     if self.asked_to_stop {
                         // The worker's is the last socket now: what it finds when it has emptied the queue and closes
                         // is all there will be. With ours open, connections would queue up until nobody takes them.
@@ -65,6 +63,21 @@ impl<R: FnMut(Record)> Supervisor<R> {
         WorkerHandle::spawn(&self.origin.executable, listener, artifact, start, self.inputs.clone())
     }
 
+    /// Lets a worker finish. Where somebody serves in its place, the two get a socket between them for the connections.
+    fn drain(&self, worker: WorkerId, deadline: Time, heir: Option<WorkerId>) {
+        let within_ms = u64::try_from((deadline - self.now()).as_millis()).unwrap_or(u64::MAX);
+        let Some(Placed { handle, .. }) = self.workers.get(&worker) else { return };
+        let heir = heir.and_then(|heir| self.workers.get(&heir));
+        // Without a descriptor to spare, connections are closed politely, which most clients do not notice either.
+        match heir.and_then(|heir| Some((heir, passage().ok()?))) {
+            Some((heir, (from, to))) => {
+                heir.handle.tell_with(ToWorker::Adopt, to);
+                handle.tell_with(ToWorker::Drain { within_ms, heir: true }, from);
+            }
+            None => handle.tell(ToWorker::Drain { within_ms, heir: false }),
+        }
+    }
+
     fn notify(&mut self, notice: Notice) {
         if notice == Notice::AllServing {
             self.serving = true;
@@ -87,6 +100,12 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
         (self.records)(Record::Cluster { pid, notice });
     }
+}
+
+/// Both ends of what connections are handed over through, one to a message.
+fn passage() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
 /// The worker that a notice is about.
