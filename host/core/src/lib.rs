@@ -10,3 +10,5 @@ pub mod control;
 pub mod message;
 pub mod outbound;
 pub mod rejection;
+pub mod stealing;
+pub mod steering;

@@ -1,6 +1,7 @@
 //! What a cluster wants done.
 
 use super::{Generation, Notice, SlotId, Time, WorkerId};
+use crate::steering::Steering;
 
 /// Something for the supervisor to do, in the order in which it was yielded.
 ///
@@ -38,6 +39,9 @@ pub enum Action {
         /// Which one.
         slot: SlotId,
     },
+    /// Deal new connections out like this from now on. At first all slots get the same. Said when it changes; not said any
+    /// more in a cluster that stops.
+    Steer(Steering),
     /// Tell the operator.
     Notify(Notice),
     /// The end. Yielded once, as the last action, when no process is left.

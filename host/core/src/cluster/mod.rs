@@ -26,6 +26,7 @@ mod scale;
 mod settings;
 mod slot;
 mod status;
+mod steering;
 pub(crate) mod time;
 mod wear;
 mod worker;
@@ -55,6 +56,7 @@ pub use self::worker::{Phase, Worker};
 
 use self::restarts::Verdict;
 use self::rollout::Rollout;
+use crate::steering::Steering;
 
 /// All slots of one app.
 #[derive(Debug)]
@@ -72,6 +74,8 @@ pub struct Cluster {
     next_worker: WorkerId,
     /// Whether all slots have served at the same time.
     announced: bool,
+    /// What was last said about new connections.
+    steered: Steering,
     actions: VecDeque<Action>,
 }
 
@@ -101,6 +105,7 @@ impl Cluster {
             served: BTreeSet::new(),
             next_worker: WorkerId(1),
             announced: false,
+            steered: Steering::new(vec![1; settings.slots.get().into()]),
             actions: VecDeque::new(),
             settings,
         };

@@ -20,6 +20,7 @@ impl Cluster {
             Life::Stopping { fast, .. } => *fast,
             Life::Stopped => return,
         };
+        let mark = self.actions.len();
         for slot in 0..self.slots.len() {
             self.dismiss_unwanted(slot, fast, now);
             self.spawn_missing(slot, now);
@@ -27,6 +28,7 @@ impl Cluster {
         if self.life == Life::Running {
             self.close_retired();
         }
+        self.steer(mark);
         self.finish();
     }
 

@@ -17,6 +17,8 @@ pub struct Plan {
     pub canaries: u16,
     /// How long they must serve before the others follow.
     pub bake: Duration,
+    /// How many percent of the new connections they get, together, until the others follow. The same as others if none.
+    pub share: Option<u8>,
 }
 
 /// A rollout that is under way.
@@ -25,6 +27,8 @@ pub(super) struct Rollout {
     /// What slots return to if it fails.
     pub(super) from: Generation,
     pub(super) stage: Stage,
+    /// What the new generation gets of the new connections, in percent, as long as it is only tried.
+    share: Option<u8>,
     began: Time,
 }
 
@@ -79,7 +83,7 @@ impl Cluster {
         }
         let left = self.rolling_to();
         self.end_rollout(Abort::Superseded { by: generation });
-        self.rollout = Some(Rollout { from, stage: Stage::Canary(plan), began: now });
+        self.rollout = Some(Rollout { from, stage: Stage::Canary(plan), share: plan.share, began: now });
         self.notify(Notice::RolloutBegan { generation, from });
         self.generation = generation;
         if let Some(left) = left {
@@ -136,7 +140,7 @@ impl Cluster {
             if let Stage::Baking { until } = rollout.stage
                 && until <= now
             {
-                rollout.stage = Stage::Rolling;
+                rollout.trust();
             }
             let target = self.generation;
             if self.slots.iter().any(|slot| slot.is_on_its_way_to(target) || slot.is_crowded()) {
@@ -147,11 +151,11 @@ impl Cluster {
             let slots = self.active().count();
             let Some(rollout) = &mut self.rollout else { return };
             match (rollout.stage, next) {
-                (Stage::Canary(Plan { canaries, bake }), _)
+                (Stage::Canary(Plan { canaries, bake, .. }), _)
                     if turned >= usize::from(canaries.max(1)).min(slots) =>
                 {
                     if bake.is_zero() {
-                        rollout.stage = Stage::Rolling;
+                        rollout.trust();
                     } else {
                         rollout.stage = Stage::Baking { until: now + bake };
                         self.notify(Notice::RolloutBaking { generation: target, bake });
@@ -172,12 +176,26 @@ impl Cluster {
         }
     }
 
+    /// What a generation that is being tried is tried beside, and what it gets of the new connections, in percent.
+    pub(super) fn trial(&self) -> Option<(Generation, u8)> {
+        let rollout = self.rollout.as_ref()?;
+        Some((rollout.from, rollout.share?))
+    }
+
     /// When the rollout must go on, if nothing happens before.
     pub(super) fn rollout_timeout(&self) -> Option<Time> {
         match self.rollout.as_ref()?.stage {
             Stage::Baking { until } => Some(until),
             Stage::Canary(_) | Stage::Rolling | Stage::Returning => None,
         }
+    }
+}
+
+impl Rollout {
+    /// The canaries have served for long enough: the others follow, and all are equal.
+    fn trust(&mut self) {
+        self.stage = Stage::Rolling;
+        self.share = None;
     }
 }
 

@@ -7,9 +7,11 @@ use super::{
     Abort, Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, Wear,
     WorkerId, WorkerPhase,
 };
+use crate::steering::Steering;
 
 mod rollout;
 mod scale;
+mod steering;
 mod wear;
 
 const CRASH: Exit = Exit::Signal(11);
@@ -18,6 +20,8 @@ const CRASH: Exit = Exit::Signal(11);
 struct Rig {
     cluster: Cluster,
     now: Time,
+    /// The last word about new connections.
+    steering: Option<Steering>,
 }
 
 impl Rig {
@@ -41,7 +45,7 @@ impl Rig {
     }
 
     fn with(settings: Settings) -> Self {
-        let mut rig = Self { cluster: Cluster::new(settings, Time::START), now: Time::START };
+        let mut rig = Self { cluster: Cluster::new(settings, Time::START), now: Time::START, steering: None };
         rig.actions();
         rig
     }
@@ -68,7 +72,15 @@ impl Rig {
     }
 
     fn actions(&mut self) -> Vec<String> {
-        core::iter::from_fn(|| self.cluster.poll_action()).map(|action| words(&action)).collect()
+        let mut said = Vec::new();
+        while let Some(action) = self.cluster.poll_action() {
+            match action {
+                // Follows nearly everything, and has tests of its own.
+                Action::Steer(steering) => self.steering = Some(steering),
+                action => said.push(words(&action)),
+            }
+        }
+        said
     }
 
     fn status(&self) -> Status {
@@ -119,6 +131,7 @@ fn words(action: &Action) -> String {
         }
         Action::Kill { worker } => format!("kill {worker}"),
         Action::Close { slot } => format!("close slot {slot}"),
+        Action::Steer(steering) => format!("{steering:?}"),
         Action::Stopped { outcome: Outcome::Asked } => "stopped".to_owned(),
         Action::Stopped { outcome: Outcome::AllErrored } => "stopped: all errored".to_owned(),
         Action::Stopped { outcome: Outcome::Rejected { reason, .. } } => {
@@ -192,7 +205,8 @@ const NOTHING: &[&str] = &[];
 
 #[test]
 fn every_slot_gets_a_worker_at_the_start() {
-    let mut rig = Rig { cluster: Cluster::new(Rig::settings(2), Time::START), now: Time::START };
+    let mut rig =
+        Rig { cluster: Cluster::new(Rig::settings(2), Time::START), now: Time::START, steering: None };
     check(rig.actions(), &["spawn 1 in slot 0, generation 1", "spawn 2 in slot 1, generation 1"]);
 }
 

@@ -3,12 +3,14 @@
 mod action;
 mod rollout;
 mod scale;
+mod steering;
 mod wear;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::rollout::Rollout;
+use self::steering::Dealt;
 use super::super::{
     Abort, Cause, Cluster, Event, Generation, Outcome, Settings, SlotId, SlotPhase, Time, Wear, Worker,
     WorkerId,
@@ -106,6 +108,8 @@ pub(super) struct Ledger {
     pub(super) stopped: bool,
     /// How long the last rollout took that came to its end.
     took: Duration,
+    /// Who gets which part of new connections, by the last word about it.
+    dealt: Dealt,
     owed: BTreeSet<Owed>,
     verdicts: BTreeMap<WorkerId, Verdict>,
     /// Jitter seen, as the share of the law, in percent.
@@ -132,6 +136,7 @@ impl Ledger {
             revived: 0,
             stopped: false,
             took: Duration::ZERO,
+            dealt: Dealt::default(),
             owed: BTreeSet::new(),
             verdicts: BTreeMap::new(),
             jitter: Vec::new(),
@@ -198,6 +203,7 @@ impl Ledger {
     /// The cluster was created, or woken, or told something: what follows at once?
     pub(super) fn input(&mut self, event: Option<&Event>, now: Time) {
         self.bereft.clear();
+        self.dealt.begin_step();
         match event {
             None => self.time_passed(now),
             Some(Event::WorkerReady { worker }) => self.ready(*worker, now),
@@ -439,6 +445,7 @@ impl Ledger {
                 require(phase == expected, &format!("an empty slot is {phase:?}, not {expected:?}"))?;
             }
         }
+        self.check_steering()?;
         for (slot, model) in cluster.slots().iter().zip(&mut self.slots) {
             model.served = slot.is_serving();
         }

@@ -31,9 +31,11 @@ pub(super) enum Owed {
 }
 
 impl Owed {
-    /// The obligation that an action meets.
-    pub(super) fn by(action: &Action) -> Self {
-        match action {
+    /// The obligation that an action meets, if it is of the kind that is owed.
+    pub(super) fn by(action: &Action) -> Option<Self> {
+        Some(match action {
+            // Said when it changes: what counts is the last word in a step.
+            Action::Steer(_) => return None,
             Action::Spawn { slot, .. } => Self::Spawn(*slot),
             Action::Drain { worker, .. } => Self::Drain(*worker),
             Action::Kill { worker } => Self::Kill(*worker),
@@ -59,6 +61,6 @@ impl Owed {
                 Notice::RequestsCut { worker, cut, .. } => Self::Cut(*worker, *cut),
                 Notice::WorkerStopped { worker, .. } => Self::WorkerStopped(*worker),
             },
-        }
+        })
     }
 }

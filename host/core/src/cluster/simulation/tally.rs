@@ -50,6 +50,7 @@ impl Tally {
                 _ => return,
             },
             Action::Close { .. } => "closed",
+            Action::Steer(_) => "steered",
             Action::Spawn { .. } | Action::Drain { .. } => return,
         };
         self.count(what);
@@ -86,6 +87,7 @@ impl Tally {
             "crash of a new generation",
             "superseded",
             "stopped in a rollout",
+            "steered",
         ] {
             let seen = self.seen.get(what).copied().unwrap_or(0);
             assert!(

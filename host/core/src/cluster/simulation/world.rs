@@ -201,7 +201,7 @@ impl<'a> World<'a> {
                 Action::Spawn { worker, .. } => self.spawn(worker),
                 Action::Drain { worker, deadline, .. } => self.drain(worker, deadline),
                 Action::Kill { worker } => self.later(self.temper.lag, worker, Deed::Die(SIGKILL)),
-                Action::Close { .. } | Action::Notify(_) | Action::Stopped { .. } => {}
+                Action::Close { .. } | Action::Steer(_) | Action::Notify(_) | Action::Stopped { .. } => {}
             }
         }
         self.ledger.settle(&self.cluster, self.now)
@@ -300,7 +300,8 @@ impl<'a> World<'a> {
             let newest = 2 + number as u64;
             let generation = Generation(if self.chance(80) { newest } else { self.rng.u64(1..=newest) });
             let bake = if self.rng.bool() { Duration::ZERO } else { self.random(2_900).min(LONGEST_BAKE) };
-            let plan = Plan { canaries: self.rng.u16(0..4), bake };
+            let share = self.chance(50).then(|| self.rng.u8(1..=100));
+            let plan = Plan { canaries: self.rng.u16(0..4), bake, share };
             self.agenda_in(wait, Happening::Deliver(Event::Roll { generation, plan }));
         }
         for _ in 0..4 {

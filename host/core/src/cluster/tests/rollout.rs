@@ -6,7 +6,7 @@ use super::super::{Event, Generation, Plan, RolloutStage};
 use super::{NOTHING, Rig, at, check, exited, failed, ready};
 
 pub(super) fn roll(generation: u64, canaries: u16, bake: u64) -> Event {
-    let plan = Plan { canaries, bake: Duration::from_millis(bake) };
+    let plan = Plan { canaries, bake: Duration::from_millis(bake), share: None };
     Event::Roll { generation: Generation(generation), plan }
 }
 

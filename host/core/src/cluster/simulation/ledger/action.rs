@@ -12,8 +12,9 @@ impl Ledger {
         if self.stopped {
             return Err(format!("{action:?} after the end"));
         }
-        let owed = Owed::by(action);
-        if !self.owed.remove(&owed) {
+        if let Some(owed) = Owed::by(action)
+            && !self.owed.remove(&owed)
+        {
             return Err(format!("{action:?} was not owed, but {:?}", self.owed));
         }
         match action {
@@ -21,6 +22,8 @@ impl Ledger {
             Action::Drain { worker, deadline, heir } => {
                 let process = self.alive(*worker)?;
                 process.drain = Some(*deadline);
+                let slot = process.slot;
+                self.check_nothing_comes_to(slot)?;
                 self.inherits(*heir, *worker)?;
                 require(*deadline == now + self.settings.kill_timeout, "wrong drain deadline")
             }
@@ -33,6 +36,7 @@ impl Ledger {
                 self.slots.pop();
                 Ok(())
             }
+            Action::Steer(steering) => self.steered(steering),
             Action::Notify(notice) => self.notice(notice, now),
             Action::Stopped { outcome } => {
                 self.stopped = true;

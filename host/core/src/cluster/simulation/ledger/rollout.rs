@@ -10,7 +10,7 @@ pub(super) struct Rollout {
     pub(super) from: Generation,
     pub(super) plan: Plan,
     pub(super) baking: Option<Time>,
-    baked: bool,
+    pub(super) baked: bool,
     pub(super) returning: bool,
     began: Time,
 }

@@ -1,0 +1,59 @@
+//! Which slots new connections should go to.
+
+use super::{Action, Cluster, Generation, Life, Slot};
+use crate::steering::Steering;
+
+impl Cluster {
+    /// Says who gets which share of new connections, if that has changed; before whatever was said since `mark`, so that a
+    /// slot gets nothing more by the time that its worker drains.
+    pub(super) fn steer(&mut self, mark: usize) {
+        // Who stops takes what comes to the last.
+        if self.life != Life::Running {
+            return;
+        }
+        let steering = self.steering();
+        if steering != self.steered {
+            self.steered = steering.clone();
+            self.actions.insert(mark, Action::Steer(steering));
+        }
+    }
+
+    /// Slots where somebody serves, retired ones last. Where nobody does it makes no difference, and all are equal that will.
+    fn steering(&self) -> Steering {
+        let is_active = |slot: &Slot| !slot.is_retired();
+        let all = &self.slots;
+        let eligible: Vec<_> = if self.active().any(Slot::is_serving) {
+            all.iter().map(|slot| is_active(slot) && slot.is_serving()).collect()
+        } else if all.iter().any(Slot::is_serving) {
+            all.iter().map(Slot::is_serving).collect()
+        } else {
+            all.iter().map(is_active).collect()
+        };
+        let equal = || eligible.iter().map(|eligible| u32::from(*eligible)).collect();
+        let Some((from, share)) = self.trial() else { return Steering::new(equal()) };
+
+        let old: Vec<_> = all.iter().map(|slot| slot.serves(from)).collect();
+        let count = |which: bool| {
+            let slots = eligible.iter().zip(&old).filter(|(eligible, old)| **eligible && **old == which);
+            u32::try_from(slots.count()).unwrap_or(u32::MAX)
+        };
+        let (known, new) = (count(true), count(false));
+        if known == 0 || new == 0 {
+            return Steering::new(equal());
+        }
+        let share = u32::from(share.min(100));
+        let shares = eligible.iter().zip(&old).map(|(eligible, old)| match (eligible, old) {
+            (false, _) => 0,
+            (true, true) => (100 - share) * new,
+            (true, false) => share * known,
+        });
+        Steering::new(shares.collect())
+    }
+}
+
+impl Slot {
+    /// Whether somebody serves this generation here.
+    fn serves(&self, generation: Generation) -> bool {
+        self.workers().iter().any(|worker| worker.is_serving() && worker.generation() == generation)
+    }
+}
