@@ -153,6 +153,10 @@ impl Renderer {
             Record::ScaleFailed { message, hint } => {
                 self.hinted(format!("there cannot be more workers: {message}"), Some(hint))
             }
+            Record::Unsteered { reason } => self.hinted(
+                format!("the kernel deals new connections out by itself: {reason}"),
+                Some("a slot without a worker gets its share, too, and its neighbours take it from there"),
+            ),
             Record::Stopping { fast: false } => {
                 "stopping: requests in flight are finished first; a second signal stops at once".into()
             }

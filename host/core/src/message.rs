@@ -47,6 +47,11 @@ pub enum ToWorker {
     },
     /// Take over the connections of a worker that drains. Carries a socket that they come from.
     Adopt,
+    /// Take connections from the queue of another slot. Carries its listener. Answered by [`Stole`](FromWorker::Stole).
+    Steal {
+        /// At most so many.
+        most: u32,
+    },
 }
 
 /// Everything a worker is and may do.
@@ -92,6 +97,8 @@ pub enum FromWorker {
     },
     /// This worker can never become ready, and neither could another one of its generation.
     Refused(Rejection),
+    /// What was to be stolen is, as far as it was still there and there was room for it.
+    Stole,
     /// Something a person should read in the log.
     Report(Report),
     /// The drain is over; the worker exits next.

@@ -62,13 +62,14 @@ impl Stealing {
         }
         free.sort_by_key(|hand| length(hand.slot));
 
-        let stands = |queue: &&Queue| queue.before > 0 && queue.now > 0;
+        // Where nothing waits any more there is room for nobody.
+        let stands = |queue: &&Queue| queue.before > 0;
         let mut wanting: Vec<_> = queues.iter().filter(stands).map(|queue| (*queue, Vec::new())).collect();
         for hand in free {
             let idle = length(hand.slot) == 0;
             let open = wanting.iter_mut().filter(|(queue, by)| {
                 let room = u32::try_from(by.len()).is_ok_and(|count| count < queue.now);
-                room && queue.slot != hand.slot && (idle || is_dead(queue.slot))
+                room && (idle || is_dead(queue.slot))
             });
             // To where each of those that come would have most to do.
             if let Some((_, by)) = open.max_by_key(|(queue, by)| part(queue.now, by.len() + 1)) {

@@ -1,7 +1,8 @@
-//! The two things about descriptors that the standard library has no word for.
-#![expect(unsafe_code, reason = "close_range(2) and fcntl(2) have no safe wrapper for what is done here")]
+//! The three things about descriptors that neither the standard library nor another one has a word for.
+#![expect(unsafe_code, reason = "these system calls have no safe wrapper for what is done here")]
 
 use std::io;
+use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -25,4 +26,23 @@ pub(crate) fn duplicate_above(descriptor: impl AsFd, least: i32) -> io::Result<O
     debug_assert!(duplicate >= least, "{} became {duplicate}", descriptor.as_fd().as_raw_fd());
     // SAFETY: the kernel made this descriptor for us just now, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// How many connections wait in the queue of a listener for somebody to accept them.
+pub(crate) fn waiting(listener: impl AsFd) -> io::Result<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is what there is room for, and the new length. The descriptor
+    // is borrowed, so it is open.
+    let result = unsafe {
+        let fd = listener.as_fd().as_raw_fd();
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: these are integers, and were zero before the kernel wrote some of them.
+    let info = unsafe { info.assume_init() };
+    // A connection has other uses for this number.
+    Ok(info.tcpi_unacked)
 }

@@ -15,10 +15,12 @@ mod control;
 mod descriptors;
 mod error;
 mod generation;
+mod group;
 mod instances;
 mod limits;
 mod listener;
 mod output;
+mod queues;
 mod quota;
 mod record;
 mod run;
@@ -38,6 +40,7 @@ use self::cache::Cache;
 use self::child::Executable;
 use self::control::Control;
 use self::generation::Origin;
+use self::queues::Queues;
 use self::run::Supervisor;
 use self::rundir::RunDir;
 use self::signals::Signals;
@@ -102,6 +105,7 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
     let cache = Arc::new(Cache::open(&cache)?);
     let place = RunDir::create(&run_dir)?.claim(&naming)?;
     let claim = Claim::new(addr, slots.into()).await?;
+    let queues = Queues::of(&claim.slots).map_err(ServeError::Setup)?;
     let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
     let origin = Origin { component, guest, serving, cache, executable };
     let first = tokio::select! {
@@ -110,5 +114,5 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
         () = signals.stop() => return Ok(()),
     };
     let control = Control::listen(place).map_err(ServeError::Control)?;
-    Supervisor::new(claim, origin, first, (cluster, rollout), control, records).run(signals).await
+    Supervisor::new((claim, queues), origin, first, (cluster, rollout), control, records).run(signals).await
 }

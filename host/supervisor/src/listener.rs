@@ -1,6 +1,6 @@
 //! Sockets that listen: one for each slot, all on one address.
 //!
-//! The supervisor makes them and keeps them for its whole life; each worker of a slot inherits a duplicate. A worker
+//! The supervisor makes and keeps them (`group.rs`); each worker of a slot inherits a duplicate. A worker
 //! that owned its socket would lose, when it ends, the connections in its handshake and accept queues.
 
 use core::net::SocketAddr;
@@ -15,6 +15,8 @@ const BACKLOG: i32 = 4096;
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<Socket> {
     let socket = open(addr)?;
     socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it: one system call for all of them.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&SockAddr::from(addr))?;
     socket.listen(BACKLOG)?;
     Ok(socket)

@@ -67,6 +67,11 @@ pub enum Record {
         /// What to do about it.
         hint: String,
     },
+    /// The kernel does not let us say which slot gets new connections: it deals them out by itself.
+    Unsteered {
+        /// What it said.
+        reason: String,
+    },
     /// We were asked to stop.
     Stopping {
         /// Whether for the second time: nothing in flight is waited for.

@@ -11,11 +11,10 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use socket2::Socket;
-
 use crate::address::{AddressError, rival_names, singleton_name};
+use crate::group::Group;
 use crate::listener;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 /// How often a port that the kernel picked may be lost to somebody else before we can listen on it.
 const PICKS: usize = 5;
@@ -29,8 +28,7 @@ const LINGERS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) addr: SocketAddr,
-    /// By slot; `None` for one that was closed.
-    pub(crate) slots: Vec<Option<Socket>>,
+    pub(crate) slots: Group,
     /// Held, never accepted from: connecting to it is enough to learn whose it is.
     _name: UnixListener,
 }
@@ -60,8 +58,8 @@ impl Claim {
             let name = take_name(asked)?;
             (probe(asked).await?, name)
         };
-        let slots = (0..slots).map(|_| listener::listen(addr).map(Some)).collect::<io::Result<_>>();
-        Ok(Self { addr, slots: slots.map_err(|error| AddressError::new(addr, error))?, _name: name })
+        let slots = Group::listen(addr, slots).map_err(|error| AddressError::new(addr, error))?;
+        Ok(Self { addr, slots, _name: name })
     }
 }
 

@@ -1,21 +1,25 @@
-//! Taking connections: from the slot's queue, and from workers that drain.
+//! Taking connections: from the slot's queue, from workers that drain, and from queues that others leave to themselves.
 
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::ready;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wasmcluster_core::message::ReportKind;
+use wasmcluster_core::message::{FromWorker, ReportKind};
 
 use crate::app::App;
 use crate::connection::{self, Client, Protocols};
 use crate::connections::Connections;
 use crate::handover::Passage;
-use crate::orders::Orders;
+use crate::orders::{Orders, Theft};
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -45,20 +49,48 @@ impl Acceptor {
         let guard = self.connections.enter(client.idle);
         tokio::spawn(connection::serve(self.app, Arc::clone(&self.protocols), guard, client));
     }
-}
 
-/// Accepts from the slot's queue for as long as the intake is open.
-pub(crate) async fn accept(acceptor: Acceptor, listener: TcpListener, mut intake: watch::Receiver<Intake>) {
-    let serve = async {
+    /// The next connection, once there is a place for its request. What waits in the kernel's queue until then can be taken
+    /// by a neighbour; what was accepted cannot.
+    async fn next(&self, listener: &TcpListener) -> io::Result<TcpStream> {
+        let places = self.app.places;
+        let mut turn = pin!(None);
+        poll_fn(|cx| {
+            loop {
+                if let Some(turn) = turn.as_mut().as_pin_mut() {
+                    // Behind the requests of connections that were accepted before. They never close it.
+                    let _place = ready!(Future::poll(turn, cx));
+                } else if places.available_permits() == 0 {
+                    turn.set(Some(places.acquire()));
+                    continue;
+                }
+                turn.set(None);
+                return listener.poll_accept(cx).map_ok(|(socket, _)| socket);
+            }
+        })
+        .await
+    }
+
+    /// Accepts without an end.
+    async fn accept(&self, listener: &TcpListener) -> Infallible {
+        // Connections whose requests have not had the time to take a place.
+        let mut fresh = 0;
         loop {
             // The rest waits in the kernel's queue, where a client sees a slow server and not a broken one.
-            acceptor.connections.fewer_than(acceptor.max_connections).await;
-            match listener.accept().await {
-                Ok((socket, _)) => acceptor.enter(Client::new(socket)),
+            self.connections.fewer_than(self.max_connections).await;
+            match self.next(listener).await {
+                Ok(socket) => {
+                    self.enter(Client::new(socket));
+                    fresh += 1;
+                    if fresh >= self.app.places.available_permits() {
+                        tokio::task::yield_now().await;
+                        fresh = 0;
+                    }
+                }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     let hint = "raise `ulimit -n`, or lower `--max-connections`".to_owned();
-                    acceptor.app.reports.say(
+                    self.app.reports.say(
                         ReportKind::Worker,
                         format!("cannot accept a connection: {error}"),
                         Some(hint),
@@ -67,15 +99,49 @@ pub(crate) async fn accept(acceptor: Acceptor, listener: TcpListener, mut intake
                 }
             }
         }
-    };
+    }
+
+    /// Takes what was ordered, as far as there are places for it. What is left will be asked for again.
+    fn take(&self, Theft { listener, most }: Theft) {
+        let listener = std::net::TcpListener::from(listener);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.app.places.available_permits());
+        for _ in 0..most {
+            if self.connections.fewer_than(self.max_connections).now_or_never().is_none() {
+                return;
+            }
+            match listener.accept() {
+                Ok((socket, _)) => {
+                    let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                    if let Ok(socket) = socket {
+                        self.enter(Client::new(socket));
+                    }
+                }
+                Err(error) if is_the_clients(&error) => {}
+                // Somebody else was faster.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Accepts from the slot's queue for as long as the intake is open.
+pub(crate) async fn accept(acceptor: Acceptor, listener: TcpListener, mut intake: watch::Receiver<Intake>) {
     let intake = tokio::select! {
-        () = serve => return,
+        never = acceptor.accept(&listener) => match never {},
         intake = ended(&mut intake) => intake,
     };
     while intake == Intake::Last
         && let Some(Ok((socket, _))) = listener.accept().now_or_never()
     {
         acceptor.enter(Client::new(socket));
+    }
+}
+
+/// Takes from the queues of other slots as ordered, without an end. Cancel safe: what was begun is done.
+pub(crate) async fn steal(acceptor: &Acceptor, orders: &Orders) -> Infallible {
+    loop {
+        acceptor.take(orders.theft().await);
+        acceptor.app.reports.send(FromWorker::Stole).await;
     }
 }
 

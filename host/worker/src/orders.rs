@@ -31,6 +31,15 @@ pub(crate) struct Orders {
 struct Given {
     drain: Option<Drain>,
     passages: VecDeque<OwnedFd>,
+    /// One at most: the supervisor waits for its answer before it gives another.
+    theft: Option<Theft>,
+}
+
+/// The order to take connections from the queue of another slot.
+pub(crate) struct Theft {
+    pub(crate) listener: OwnedFd,
+    /// At most so many.
+    pub(crate) most: u32,
 }
 
 /// The order to finish.
@@ -50,6 +59,11 @@ impl Orders {
     /// The next socket from which connections of another worker come. Cancel safe.
     pub(crate) async fn passage(&self) -> OwnedFd {
         self.next(|given| given.passages.pop_front()).await
+    }
+
+    /// The next order to steal. Cancel safe.
+    pub(crate) async fn theft(&self) -> Theft {
+        self.next(|given| given.theft.take()).await
     }
 
     async fn next<T>(&self, mut take: impl FnMut(&mut Given) -> Option<T>) -> T {
@@ -157,6 +171,10 @@ impl Wire {
             ToWorker::Adopt => {
                 let passage = self.descriptor()?;
                 orders.give(|given| given.passages.push_back(passage));
+            }
+            ToWorker::Steal { most } => {
+                let listener = self.descriptor()?;
+                orders.give(|given| given.theft = Some(Theft { listener, most }));
             }
             // A worker starts once.
             ToWorker::Start(_) => return Err(Unexpected),

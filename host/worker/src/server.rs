@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use wasmcluster_core::message::{FromWorker, ReportKind, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
-use crate::accept::Acceptor;
+use crate::accept::{Acceptor, steal};
 use crate::app::App;
 use crate::artifact;
 use crate::connection::Protocols;
@@ -135,13 +135,19 @@ impl Server {
             async move { connections.watch().await }
         });
         tokio::spawn(app.instances.expire());
-        let taking = Taking::start(acceptor, listener, Arc::clone(&orders));
+        let taking = Taking::start(acceptor.clone(), listener, Arc::clone(&orders));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
         trim::program();
         app.reports.send(ready).await;
 
-        let Drain { within, heir } = orders.drain().await;
+        let Drain { within, heir } = tokio::select! {
+            // An order that came before the last one is obeyed: its descriptor is another slot's listener, which must not
+            // be kept.
+            biased;
+            never = steal(&acceptor, &orders) => match never {},
+            drain = orders.drain() => drain,
+        };
         let deadline = Instant::now() + within;
         let drained = async {
             // Without a way to it, there is no heir.
@@ -169,8 +175,6 @@ fn context(slot: &impl ToString, generation: &impl ToString) -> Vec<(String, Str
 /// The slot's listener, and the authority under which it can be reached.
 fn listener() -> std::io::Result<(TcpListener, Authority)> {
     let listener = std::net::TcpListener::from(inherited(fd::LISTENER));
-    // Accepted sockets inherit it: one system call for all of them.
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
     let authority = Authority::try_from(listener.local_addr()?.to_string()).map_err(std::io::Error::other)?;
     Ok((TcpListener::from_std(listener)?, authority))
 }

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tokio::time::Instant;
 use wasmcluster_core::cluster::{Action, Event, Generation, Notice, SlotId, Time, WorkerId};
 use wasmcluster_core::message::{Start, ToWorker};
 
 use super::{Placed, Supervisor};
 use crate::generation::Build;
-use crate::listener;
 use crate::record::Record;
 use crate::worker::WorkerHandle;
 
@@ -29,7 +29,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                     if self.asked_to_stop {
                         // The worker's is the last socket now: what it finds when it has emptied the queue and closes
                         // is all there will be. With ours open, connections would queue up until nobody takes them.
-                        self.claim.slots.clear();
+                        self.claim.slots.close();
                     }
                 }
                 Action::Kill { worker } => {
@@ -37,7 +37,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
                         placed.handle.kill();
                     }
                 }
-                Action::Close { slot } => self.claim.slots.truncate(slot.index()),
+                // What is on its way there still comes.
+                Action::Close { slot } => self.claim.slots.retire(slot, Instant::now()),
+                Action::Steer(steering) => self.steer(steering),
                 Action::Notify(notice) => self.notify(notice),
                 Action::Stopped { outcome } => self.outcome = Some(outcome),
             }
@@ -45,15 +47,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
-        if self.claim.slots.len() <= slot.index() {
-            self.claim.slots.resize_with(slot.index() + 1, || None);
+        let slots = &mut self.claim.slots;
+        if slots.add(slot)? {
+            self.queues.watch(slots, slot)?;
         }
-        let socket = &mut self.claim.slots[slot.index()];
-        // A new slot has none, nor has one that was given up until it gets another chance.
-        let listener = match socket {
-            Some(socket) => socket,
-            None => socket.insert(listener::listen(self.claim.addr)?),
-        };
+        let listener = slots.socket(slot).ok_or(io::ErrorKind::NotConnected)?;
         let Build { artifact, built, guest, serving } =
             self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
         let (guest, serving) = (guest.clone(), serving.clone());
@@ -81,17 +79,14 @@ impl<R: FnMut(Record)> Supervisor<R> {
     fn notify(&mut self, notice: Notice) {
         if notice == Notice::AllServing {
             self.serving = true;
-            (self.records)(Record::Serving { addr: self.claim.addr, instances: self.claim.slots.len() });
+            (self.records)(Record::Serving {
+                addr: self.claim.addr,
+                instances: self.cluster.active().count(),
+            });
             if let Some(reset) = self.reset.clone() {
                 (self.records)(Record::MemoryReset { reset });
             }
             return;
-        }
-        if let Notice::SlotErrored { slot, .. } = notice
-            && let Some(listener) = self.claim.slots.get_mut(slot.index())
-        {
-            // Nobody will accept from it again. As long as it is open the kernel gives it its share of the connections.
-            *listener = None;
         }
         if matches!(notice, Notice::RolloutDone { .. } | Notice::RolloutReturned { .. }) {
             let serving = self.cluster.generation();

@@ -4,6 +4,7 @@ mod act;
 mod reload;
 mod requests;
 mod scale;
+mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,12 @@ use wasmcluster_core::cluster::{
 };
 use wasmcluster_core::message::{FromWorker, MemoryReset};
 use wasmcluster_core::rejection::Rejection;
+use wasmcluster_core::stealing::{Queue, Stealing};
 
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
 use crate::generation::{Build, Origin};
+use crate::queues::Queues;
 use crate::record::{Record, Source};
 use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
@@ -41,6 +44,8 @@ enum Input {
     Timeout,
     /// A worker did something.
     Worker(WorkerId, WorkerInput),
+    /// Somebody has looked at the queues of waiting connections, and something stands still.
+    Standing(Vec<Queue>),
     /// Somebody came to the control socket.
     Control(ControlInput),
 }
@@ -54,6 +59,10 @@ struct Placed {
 /// The acting half of an app; the deciding half is its [`Cluster`].
 pub(crate) struct Supervisor<R> {
     claim: Claim,
+    queues: Queues,
+    stealing: Stealing,
+    /// Whether the kernel would not be told who gets new connections. Told once.
+    unsteered: bool,
     origin: Origin,
     rollout: Plan,
     /// What the generations are that may be spawned.
@@ -84,7 +93,7 @@ pub(crate) struct Supervisor<R> {
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Has nothing running yet; [`run`](Self::run) does.
     pub(crate) fn new(
-        claim: Claim,
+        (claim, queues): (Claim, Queues),
         origin: Origin,
         first: Build,
         (settings, rollout): (Settings, Plan),
@@ -95,6 +104,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let (builder_says, builder_said) = unbounded_channel();
         Self {
             claim,
+            queues,
+            stealing: Stealing::default(),
+            unsteered: false,
             origin,
             rollout,
             builds: BTreeMap::from([(Generation::FIRST, first)]),
@@ -134,6 +146,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
+                // Who is alone has nobody to take from.
+                queues = self.queues.standing(&self.claim.slots), if self.claim.slots.len() > 1 => {
+                    Input::Standing(queues)
+                }
                 Some(input) = self.control.next() => Input::Control(input),
             };
             if !matches!(input, Input::Worker(..)) {
@@ -195,8 +211,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 // What the cluster says about this exit is to name the pid, so the worker leaves after it.
                 self.act();
                 self.workers.remove(&worker);
+                self.stealing.answered(worker);
             }
             Input::Worker(worker, input) => self.listen_to(worker, input),
+            Input::Standing(queues) => self.tend(&queues),
             Input::Control(ControlInput::Asked { request, answers }) => self.answer(request, answers),
             Input::Control(ControlInput::Stranger { uid, pid }) => {
                 (self.records)(Record::StrangerRefused { uid, pid });
@@ -220,6 +238,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 }
                 self.tell(Event::WorkerFailed { worker, reason });
             }
+            WorkerInput::Said(FromWorker::Stole) => self.stealing.answered(worker),
             WorkerInput::Said(FromWorker::Report(report)) => {
                 (self.records)(Record::Worker { slot, pid, report })
             }
