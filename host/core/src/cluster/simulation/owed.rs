@@ -18,7 +18,8 @@ pub(super) enum Owed {
     Overdue(WorkerId),
     Cut(WorkerId, u64),
     WorkerStopped(WorkerId),
-    Began(Generation),
+    /// To this one, from that one. A rollout may be over in the step in which it begins.
+    Began(Generation, Generation),
     Turning(SlotId),
     Baking(Generation),
     Done(Generation),
@@ -49,7 +50,7 @@ impl Owed {
                 Notice::WorkerCrashed { worker, .. } => Self::Crashed(*worker),
                 Notice::SlotErrored { slot, .. } => Self::Errored(*slot),
                 Notice::GenerationRejected { reason, .. } => Self::Rejected(reason.clone()),
-                Notice::RolloutBegan { generation, .. } => Self::Began(*generation),
+                Notice::RolloutBegan { generation, from } => Self::Began(*generation, *from),
                 Notice::SlotTurning { slot, .. } => Self::Turning(*slot),
                 Notice::RolloutBaking { generation, .. } => Self::Baking(*generation),
                 Notice::RolloutDone { generation, .. } => Self::Done(*generation),

@@ -141,9 +141,6 @@ impl Ledger {
                 let process = &self.processes[worker];
                 require(process.slot == *slot && process.worn == Some(*wear), "leaves for another reason")
             }
-            Notice::RolloutBegan { from, .. } => {
-                require(self.rollout.as_ref().is_some_and(|rollout| rollout.from == *from), "wrong way back")
-            }
             Notice::SlotTurning { slot, generation } => {
                 require(self.slots[slot.index()].wanted == Some(*generation), "turns to something else")
             }

@@ -33,7 +33,7 @@ impl Ledger {
         }
         let ahead = self.rolls_to(self.target);
         self.abandon(Abort::Superseded { by: generation });
-        self.owe(Owed::Began(generation));
+        self.owe(Owed::Began(generation, from));
         self.rollout = Some(Rollout { from, plan, baking: None, baked: false, returning: false, began: now });
         self.aim(generation, ahead);
     }
