@@ -14,6 +14,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("instances", "1", "0"),
     ("bake", "2s", "2"),
     ("canary", "2", "0"),
+    ("canary-weight", "10%", "0%"),
     ("isolation", "strict", "sloppy"),
     ("json", "true", "perhaps"),
     ("keep-alive-timeout", "20s", "0s"),

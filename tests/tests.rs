@@ -20,5 +20,6 @@ mod rejected;
 mod reload;
 mod scale;
 mod serve;
+mod steering;
 mod support;
 mod tidy;

@@ -15,7 +15,8 @@ use wasmcluster_supervisor::{Instances, default_run_dir};
 
 use super::exit::EXIT_CODES;
 use super::values::{
-    Timeout, address, directory, duration, header_size, memory_size, pair, positive_duration, variable,
+    Timeout, address, directory, duration, header_size, memory_size, pair, percent, positive_duration,
+    variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -160,6 +161,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_CANARY", value_name = "N", default_value = "1")]
     #[arg(help_heading = PROCESSES)]
     pub(crate) canary: NonZeroU16,
+
+    /// How much of the new connections they get until the others follow [default: as much as others]
+    ///
+    /// `5%` is for all of them together. It has no effect where no worker is left that serves the old version.
+    #[arg(long, env = "WASMCLUSTER_CANARY_WEIGHT", value_name = "PERCENT", help_heading = PROCESSES)]
+    #[arg(value_parser = percent)]
+    pub(crate) canary_weight: Option<u8>,
 
     /// How long they serve it before the others follow
     ///

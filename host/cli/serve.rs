@@ -87,7 +87,7 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         component: args.component.map_or(DEMO, Component::File),
         addr: args.addr.unwrap_or(DEFAULT_ADDR),
         cluster,
-        rollout: Plan { canaries: args.canary.get(), bake: args.bake, share: None },
+        rollout: Plan { canaries: args.canary.get(), bake: args.bake, share: args.canary_weight },
         guest,
         serving,
         cache,

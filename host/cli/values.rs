@@ -87,6 +87,14 @@ fn size(value: &str, least: u64, most: u64) -> Result<u64, String> {
     }
 }
 
+/// A part of a whole, more than nothing.
+pub(crate) fn percent(value: &str) -> Result<u8, String> {
+    let number = value.strip_suffix('%').and_then(|number| number.parse().ok());
+    number
+        .filter(|number| (1..=100).contains(number))
+        .ok_or_else(|| "expected a share from `1%` to `100%`".to_owned())
+}
+
 /// `HOST[::GUEST[::ro]]`. The directory has to be there.
 pub(crate) fn directory(value: &str) -> Result<DirGrant, String> {
     let mut parts = value.split("::");

@@ -24,8 +24,8 @@ pub(crate) use self::load::{Kind, Load, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, children, computed, descendants, listens, open_files, resident_memory,
-    running_in, signal,
+    abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files,
+    resident_memory, running_in, signal,
 };
 pub(crate) use self::program::{Finished, Program, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};

@@ -74,15 +74,21 @@ pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
 
 /// Whether anybody listens on the port of `addr`.
 pub(crate) fn listens(addr: SocketAddr) -> bool {
+    listeners(addr) > 0
+}
+
+/// How many sockets listen on a port, for this thread's network.
+pub(crate) fn listeners(addr: SocketAddr) -> usize {
     const LISTEN: &str = "0A";
     let port = format!(":{:04X}", addr.port());
-    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].into_iter().any(|table| {
-        fs::read_to_string(table).unwrap_or_default().lines().skip(1).any(|line| {
-            let mut columns = line.split_whitespace().skip(1);
-            let local = columns.next().is_some_and(|local| local.ends_with(&port));
-            local && columns.nth(1) == Some(LISTEN)
-        })
-    })
+    let is_one = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(1);
+        let local = columns.next().is_some_and(|local| local.ends_with(&port));
+        local && columns.nth(1) == Some(LISTEN)
+    };
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+    let count = |table| fs::read_to_string(table).unwrap_or_default().lines().skip(1).filter(is_one).count();
+    tables.into_iter().map(count).sum()
 }
 
 #[track_caller]

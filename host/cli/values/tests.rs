@@ -53,6 +53,14 @@ fn sizes() {
 }
 
 #[test]
+fn shares() {
+    assert_eq!((percent("1%"), percent("100%")), (Ok(1), Ok(100)));
+    for value in ["", "%", "5", "0%", "101%", "-1%", "5 %", "0.5%", "300%"] {
+        assert!(percent(value).is_err(), "{value:?}");
+    }
+}
+
+#[test]
 fn directories() {
     let root = |guest: &str, writable| Ok(DirGrant { host: "/".into(), guest: guest.into(), writable });
     assert_eq!(directory("/"), root("/", true));
