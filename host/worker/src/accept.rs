@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
@@ -18,7 +17,7 @@ use wasmcluster_core::message::{FromWorker, ReportKind};
 use crate::app::App;
 use crate::connection::{self, Client, Protocols};
 use crate::connections::Connections;
-use crate::handover::Passage;
+use crate::handover::{Arrival, Passage};
 use crate::orders::{Orders, Theft};
 
 /// Pause after an accept that failed for want of descriptors or memory.
@@ -152,43 +151,54 @@ async fn ended(intake: &mut watch::Receiver<Intake>) -> Intake {
 }
 
 /// Takes over the connections of workers that drain, above any cap: who was served must not be left. Once the intake is not
-/// open, takes only what was handed over by then.
+/// open, they go to the heir, and without one those that were handed over by then are the last.
 pub(crate) async fn adopt(acceptor: Acceptor, orders: Arc<Orders>, mut intake: watch::Receiver<Intake>) {
     let mut passages = JoinSet::new();
+    let mut open = true;
     loop {
-        tokio::select! {
-            passage = orders.passage() => {
-                let (acceptor, intake) = (acceptor.clone(), intake.clone());
-                passages.spawn(async move {
-                    if let Err(error) = pass(&acceptor, passage, intake).await {
-                        acceptor.app.reports.say(
-                            ReportKind::Worker,
-                            format!("cannot take over connections: {error}"),
-                            None,
-                        );
-                    }
-                });
-            }
-            Some(_) = passages.join_next() => {}
-            _ = ended(&mut intake) => break,
+        let next = match orders.passage().now_or_never() {
+            None if !open && passages.is_empty() => return,
+            None => tokio::select! {
+                passage = orders.passage() => Some(passage),
+                Some(_) = passages.join_next() => None,
+                _ = ended(&mut intake), if open => {
+                    open = false;
+                    None
+                }
+            },
+            given => given,
+        };
+        if let Some(passage) = next {
+            passages.spawn(take_over(acceptor.clone(), Arc::clone(&orders), passage, intake.clone()));
         }
     }
-    while passages.join_next().await.is_some() {}
 }
 
 /// Takes over the connections of one worker.
-async fn pass(acceptor: &Acceptor, passage: OwnedFd, mut intake: watch::Receiver<Intake>) -> io::Result<()> {
-    let mut passage = Passage::new(passage)?;
+async fn take_over(
+    acceptor: Acceptor,
+    orders: Arc<Orders>,
+    mut passage: Passage,
+    mut intake: watch::Receiver<Intake>,
+) {
     let mut open = true;
     loop {
         tokio::select! {
-            client = passage.next() => match client? {
-                Some(client) => acceptor.enter(client),
-                None => return Ok(()),
+            arrival = passage.next() => match arrival {
+                Ok(Some(Arrival::Client(client))) => acceptor.enter(client),
+                Ok(Some(Arrival::Passage(passage))) => orders.adopt(passage),
+                Ok(None) => return,
+                Err(error) => {
+                    let message = format!("cannot take over connections: {error}");
+                    return acceptor.app.reports.say(ReportKind::Worker, message, None);
+                }
             },
             _ = ended(&mut intake), if open => {
                 open = false;
-                passage.close();
+                match acceptor.connections.heir() {
+                    Some(heir) if heir.take_passage(&passage).await.is_ok() => return,
+                    _ => passage.close(),
+                }
             }
         }
     }

@@ -173,6 +173,11 @@ impl Connections {
         self.tell(Order::HandOver, Order::Close);
     }
 
+    /// Who would take over a connection now.
+    pub(crate) fn heir(&self) -> Option<&Heir> {
+        self.heir.get().filter(|heir| heir.takes())
+    }
+
     /// Returns once those that should have gone to the heir cannot any more.
     pub(crate) async fn left_alone(&self) {
         match self.heir.get() {
@@ -315,7 +320,7 @@ impl Guard {
 
     /// Who would take over this connection now.
     pub(crate) fn heir(&self) -> Option<&Heir> {
-        self.connections.heir.get().filter(|heir| heir.takes())
+        self.connections.heir()
     }
 
     /// What the connection is in the middle of. To be asked when it was polled and waits.

@@ -8,7 +8,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::sync::{Mutex, Notify};
+use tokio::time::sleep;
 
 use crate::connection::Client;
 
@@ -37,6 +38,8 @@ const BACKOFF: Duration = Duration::from_millis(5);
 const ASKING: u8 = 0;
 /// The connection has had an answer and nothing came since, so it may rest.
 const IDLE: u8 = 1;
+/// It is no connection but a socket from which connections come.
+const PASSAGE: u8 = 2;
 
 /// The worker that takes over, as seen by the one that drains.
 pub(crate) struct Heir {
@@ -75,38 +78,52 @@ impl Heir {
 
     /// Hands a connection over. Without an heir it is still ours, and whole.
     pub(crate) async fn take(&self, client: &Client) -> Result<(), Gone> {
+        let kind = if client.idle { IDLE } else { ASKING };
+        self.send(kind, &client.unused, client.socket.as_fd()).await
+    }
+
+    /// Hands over all connections that come from another worker and were not taken yet.
+    pub(crate) async fn take_passage(&self, passage: &Passage) -> Result<(), Gone> {
+        self.send(PASSAGE, &passage.ahead, passage.socket.as_fd()).await
+    }
+
+    async fn send(&self, kind: u8, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Gone> {
         let _turn = self.turn.lock().await;
         if !self.takes() {
             return Err(Gone);
         }
-        self.send(client).await.map_err(|_| {
-            self.gone.store(true, Ordering::Relaxed);
-            self.left.notify_waiters();
-            Gone
-        })
-    }
-
-    async fn send(&self, client: &Client) -> io::Result<()> {
-        let kind = [if client.idle { IDLE } else { ASKING }];
-        let mut pieces = client.unused.chunks(PIECE).peekable();
+        let mut pieces = bytes.chunks(PIECE).peekable();
         loop {
             let piece = pieces.next().unwrap_or_default();
             let last = pieces.peek().is_none();
-            let message = [IoSlice::new(&kind), IoSlice::new(piece)];
-            loop {
-                let sent =
-                    self.socket.async_io(Interest::WRITABLE, || send(&self.socket, &message, client, last));
-                match sent.await {
-                    Ok(()) => break,
-                    // The kernel counts what is under way of all processes of this user. The heir is taking it.
-                    Err(error) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
-                        tokio::time::sleep(BACKOFF).await;
-                    }
-                    Err(error) => return Err(error),
-                }
+            if self.send_message(kind, piece, last.then_some(descriptor)).await.is_err() {
+                self.gone.store(true, Ordering::Relaxed);
+                self.left.notify_waiters();
+                return Err(Gone);
             }
             if last {
                 return Ok(());
+            }
+        }
+    }
+
+    async fn send_message(
+        &self,
+        kind: u8,
+        piece: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let kind = [kind];
+        let message = [IoSlice::new(&kind), IoSlice::new(piece)];
+        loop {
+            let sent =
+                self.socket.async_io(Interest::WRITABLE, || send(&self.socket, &message, descriptor)).await;
+            match sent {
+                // The kernel counts what is under way of all processes of this user. The heir is taking it.
+                Err(error) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
+                    sleep(BACKOFF).await;
+                }
+                sent => return sent,
             }
         }
     }
@@ -118,16 +135,26 @@ fn messages(socket: OwnedFd) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(socket.into())
 }
 
-/// Sends one message, with the connection itself if that is the last.
-fn send(socket: &UnixDatagram, message: &[IoSlice<'_>], client: &Client, last: bool) -> io::Result<()> {
+/// Sends one message.
+fn send(
+    socket: &UnixDatagram,
+    message: &[IoSlice<'_>],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [client.socket.as_fd()];
-    if last {
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    if let Some(descriptor) = &descriptor {
+        ancillary.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(descriptor)));
     }
     sendmsg(socket, message, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// What comes from a worker that drains.
+pub(crate) enum Arrival {
+    Client(Client),
+    /// It was an heir itself, and what it did not take over is handed on.
+    Passage(Passage),
 }
 
 /// What a worker that drains hands over, as seen by its heir.
@@ -150,8 +177,8 @@ impl Passage {
         let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
-    /// The next connection; none when all have come. Cancel safe.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Client>> {
+    /// What comes next; none when all has come. Cancel safe.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Arrival>> {
         loop {
             self.socket.readable().await?;
             self.room().await;
@@ -165,18 +192,21 @@ impl Passage {
             if self.ahead.len() > MOST {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            if let Some(descriptor) = descriptor {
+            let Some(descriptor) = descriptor else { continue };
+            let ahead = std::mem::take(&mut self.ahead);
+            return Ok(Some(if kind == PASSAGE {
+                Arrival::Passage(Self { ahead, ..Self::new(descriptor)? })
+            } else {
                 let socket = TcpStream::from_std(descriptor.into())?;
-                let unused = std::mem::take(&mut self.ahead);
-                return Ok(Some(Client { socket, idle: kind == IDLE && unused.is_empty(), unused }));
-            }
+                Arrival::Client(Client { socket, idle: kind == IDLE && ahead.is_empty(), unused: ahead })
+            }));
         }
     }
 
     /// Waits until there is a descriptor for what comes: the kernel throws away what it has no number for.
     async fn room(&self) {
         while rustix::io::fcntl_dupfd_cloexec(&self.socket, 0).is_err() {
-            tokio::time::sleep(BACKOFF).await;
+            sleep(BACKOFF).await;
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use wasmcluster_core::channel::{Channel, ChannelError};
 use wasmcluster_core::message::{FromWorker, ToWorker};
 
+use crate::handover::Passage;
 use crate::reports::Reports;
 
 /// The worker's end of the codec.
@@ -30,7 +31,7 @@ pub(crate) struct Orders {
 #[derive(Default)]
 struct Given {
     drain: Option<Drain>,
-    passages: VecDeque<OwnedFd>,
+    passages: VecDeque<Passage>,
     /// One at most: the supervisor waits for its answer before it gives another.
     theft: Option<Theft>,
 }
@@ -56,14 +57,19 @@ impl Orders {
         self.next(|given| given.drain.take()).await
     }
 
-    /// The next socket from which connections of another worker come. Cancel safe.
-    pub(crate) async fn passage(&self) -> OwnedFd {
+    /// The next worker whose connections are to be taken over. Cancel safe.
+    pub(crate) async fn passage(&self) -> Passage {
         self.next(|given| given.passages.pop_front()).await
     }
 
     /// The next order to steal. Cancel safe.
     pub(crate) async fn theft(&self) -> Theft {
         self.next(|given| given.theft.take()).await
+    }
+
+    /// Has the connections of another worker taken over.
+    pub(crate) fn adopt(&self, passage: Passage) {
+        self.give(|given| given.passages.push_back(passage));
     }
 
     async fn next<T>(&self, mut take: impl FnMut(&mut Given) -> Option<T>) -> T {
@@ -169,8 +175,10 @@ impl Wire {
                 orders.give(|given| given.drain = Some(Drain { within, heir }));
             }
             ToWorker::Adopt => {
-                let passage = self.descriptor()?;
-                orders.give(|given| given.passages.push_back(passage));
+                // Without a way to hear of it, the other side finds that nobody takes its connections.
+                if let Ok(passage) = Passage::new(self.descriptor()?) {
+                    orders.adopt(passage);
+                }
             }
             ToWorker::Steal { most } => {
                 let listener = self.descriptor()?;

@@ -32,6 +32,14 @@ fn expect_open(client: Client, mut theirs: Socket) {
     assert_eq!(&heard, b"hello");
 }
 
+/// The next connection.
+async fn next(passage: &mut Passage) -> Client {
+    match passage.next().await.expect("valid").expect("one") {
+        Arrival::Client(client) => client,
+        Arrival::Passage(_) => panic!("no connection but where they come from"),
+    }
+}
+
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
 }
@@ -46,7 +54,7 @@ fn a_connection_arrives_with_what_was_read_from_it() {
                 let (sent, theirs) = client(unused, idle);
                 heir.take(&sent).await.expect("it is there");
                 drop(sent);
-                let came = passage.next().await.expect("valid").expect("one");
+                let came = next(&mut passage).await;
                 assert!(came.unused == unused, "{} bytes", unused.len());
                 assert_eq!(came.idle, idle && unused.is_empty(), "{} bytes", unused.len());
                 expect_open(came, theirs);
@@ -73,7 +81,7 @@ fn who_finds_it_full_waits() {
         let adopt = async {
             let mut came = Vec::new();
             while came.len() < CLIENTS {
-                came.push(passage.next().await.expect("valid").expect("one"));
+                came.push(next(&mut passage).await);
             }
             came
         };
@@ -110,9 +118,32 @@ fn what_was_handed_over_before_the_close_still_comes() {
         passage.close();
         let (second, others) = client(b"", true);
         assert!(heir.take(&second).await.is_err());
-        let came = passage.next().await.expect("valid").expect("the first");
+        let came = next(&mut passage).await;
         expect_open(came, theirs);
         assert!(passage.next().await.expect("valid").is_none());
         expect_open(second, others);
+    });
+}
+
+#[test]
+fn an_heir_that_goes_hands_on_what_it_would_get() {
+    run(async {
+        let (heir, ours) = passage();
+        let (next_heir, mut its) = passage();
+        let clients: Vec<_> = ["one", "two", "three"].map(|unused| client(unused.as_bytes(), false)).into();
+        heir.take(&clients[0].0).await.expect("it is there");
+        next_heir.take_passage(&ours).await.expect("it is there");
+        drop(ours);
+        heir.take(&clients[1].0).await.expect("another one is there");
+        let Some(Arrival::Passage(mut handed_on)) = its.next().await.expect("valid") else {
+            panic!("no passage");
+        };
+        heir.take(&clients[2].0).await.expect("another one is there");
+        for (sent, theirs) in clients {
+            drop(theirs);
+            assert_eq!(next(&mut handed_on).await.unused, sent.unused);
+        }
+        drop(heir);
+        assert!(handed_on.next().await.expect("valid").is_none());
     });
 }
