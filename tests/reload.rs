@@ -42,14 +42,13 @@ fn every_worker_is_replaced_one_after_the_other() {
     assert_eq!(slots, ["slot 0", "slot 1", "slot 2"]);
 }
 
-/// What an idle connection of HTTP/1.1 loses when it is closed is another story: nobody tells such a client before.
 #[test]
-fn new_connections_and_those_of_http2_do_not_notice() {
+fn clients_of_all_kinds_do_not_notice() {
     Network::delayed(|network| {
         let server = serving("hello-p2").instances(2).args(["--bake", "0s"]).addr(network.server()).start();
         let addr = network.way_to(server.addr);
         let hello = |body: &[u8]| (body == b"hello from wasm\n").then(String::new);
-        let loads = [Load::fresh(addr, 32), Load::h2c(addr, 4, 8)];
+        let loads = [Load::fresh(addr, 32), Load::keep_alive(addr, 32), Load::h2c(addr, 4, 8)];
         let loads = loads.map(|load| load.rate(250).judge(hello).start());
         for generation in 2..=4 {
             server.signal(SIGHUP);
