@@ -10,6 +10,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("addr", "127.0.0.1:0", "nowhere"),
     ("body-timeout", "20s", "0s"),
     ("header-timeout", "20s", "0s"),
+    ("history", "3", "0"),
     ("idle-instance-timeout", "2s", "later"),
     ("instances", "1", "0"),
     ("bake", "2s", "2"),
@@ -40,7 +41,7 @@ const LISTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Those whose every value makes sense by itself: a path.
-const PATHS: [&str; 3] = ["cache-dir", "config", "run-dir"];
+const PATHS: [&str; 4] = ["cache-dir", "config", "run-dir", "state-dir"];
 
 #[test]
 fn this_file_knows_every_flag() {
@@ -86,8 +87,9 @@ fn every_flag_is_in_another_test() {
 #[test]
 fn every_flag_of_the_other_commands_is_in_the_readme_and_in_a_test() {
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let tests = fs::read_to_string(repository("tests/control.rs")).unwrap();
-    for command in ["status", "list", "stop"] {
+    let topics = ["control", "push", "history", "logs"].map(|topic| repository(&format!("tests/{topic}.rs")));
+    let tests: String = topics.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for command in ["status", "list", "push", "reload", "rollback", "history", "logs", "stop"] {
         let help = program([command, "--help"]).run().stdout;
         let line = format!("| `wasmcluster {command}");
         let written = readme.lines().find(|written| written.starts_with(&line)).expect(&line);
@@ -239,7 +241,9 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn help_is_no_mistake() {
-    let commands = ["serve", "status", "list", "stop", "completions"].map(Some);
+    let commands =
+        ["serve", "status", "list", "push", "reload", "rollback", "history", "logs", "stop", "completions"];
+    let commands = commands.map(Some);
     for command in commands.into_iter().chain([None]) {
         for flag in ["--help", "-h"] {
             let finished = program(command.into_iter().chain([flag])).run();
@@ -252,7 +256,7 @@ fn help_is_no_mistake() {
 #[test]
 fn help_has_every_exit_code_and_the_variables() {
     let help = serve_help();
-    for code in 0..=9 {
+    for code in 0..=11 {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))),
             "no code {code}"

@@ -1,5 +1,7 @@
 //! What can be said on the command line. How it is judged is in `values`, where it may come from besides in `config`.
 
+mod commands;
+
 use core::num::NonZeroU16;
 use core::time::Duration;
 use std::net::SocketAddr;
@@ -11,8 +13,12 @@ use clap_complete::Shell;
 use wasmcluster_core::app::DirGrant;
 use wasmcluster_core::control::AppName;
 use wasmcluster_core::outbound::OutboundRule;
-use wasmcluster_supervisor::{Instances, default_run_dir};
+use wasmcluster_supervisor::Instances;
 
+pub(crate) use self::commands::{
+    HistoryArgs, ListArgs, LogsArgs, PushArgs, ReloadArgs, RollbackArgs, StatusArgs, StopArgs, WaitArgs,
+};
+use self::commands::{LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, ROLLBACK_ABOUT, STATUS_ABOUT, STOP_ABOUT};
 use super::exit::EXIT_CODES;
 use super::values::{
     Timeout, address, directory, duration, header_size, memory_size, pair, percent, positive_duration,
@@ -40,6 +46,21 @@ pub(crate) enum Command {
     /// Show all apps of this user that run
     #[command(after_long_help = EXIT_CODES)]
     List(ListArgs),
+    /// Serve another component, replacing worker after worker
+    #[command(long_about = PUSH_ABOUT, after_long_help = EXIT_CODES)]
+    Push(PushArgs),
+    /// Look at the app's own component again, and serve what it is now
+    #[command(long_about = RELOAD_ABOUT, after_long_help = EXIT_CODES)]
+    Reload(ReloadArgs),
+    /// Serve an older generation once more
+    #[command(long_about = ROLLBACK_ABOUT, after_long_help = EXIT_CODES)]
+    Rollback(RollbackArgs),
+    /// Show which generations an app had, and what became of each
+    #[command(after_long_help = EXIT_CODES)]
+    History(HistoryArgs),
+    /// Show what an app said, and with `-f` what it goes on to say
+    #[command(long_about = LOGS_ABOUT, after_long_help = EXIT_CODES)]
+    Logs(LogsArgs),
     /// Stop an app, and wait until it has
     #[command(long_about = STOP_ABOUT, after_long_help = EXIT_CODES)]
     Stop(StopArgs),
@@ -61,17 +82,6 @@ Every flag can also be given as an environment variable or as a key in `wasmclus
 that can be repeated are lists in the file, and one value per line in the environment.
 
 TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not.";
-
-const STATUS_ABOUT: &str = "\
-Show how an app is: where it listens, what it serves, and each slot with its workers.
-
-Where one app is running, that is the one; where several are, `--app` says which.";
-
-const STOP_ABOUT: &str = "\
-Stop an app, and wait until it has.
-
-Requests in flight are finished first, for as long as the app's `--kill-timeout` allows. Interrupting this command does \
-not interrupt the stop.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
@@ -118,6 +128,20 @@ pub(crate) struct ServeArgs {
     /// Or /tmp/wasmcluster-UID, where there is no such directory of this user. Nobody else may be able to look into it.
     #[arg(long, env = "WASMCLUSTER_RUN_DIR", value_name = "DIR", help_heading = APP)]
     pub(crate) run_dir: Option<PathBuf>,
+
+    /// Where the history of each app is kept [default: ~/.local/state/wasmcluster]
+    ///
+    /// Or wasmcluster in $XDG_STATE_HOME, where that is set. Components are kept there as well, so that a rollback finds
+    /// them. Where it cannot be used, or others can look into it, nothing is remembered beyond the end of the app.
+    #[arg(long, env = "WASMCLUSTER_STATE_DIR", value_name = "DIR", help_heading = APP)]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// How many generations are remembered
+    ///
+    /// What serves, and what a rollback would go to, are remembered in any case.
+    #[arg(long, env = "WASMCLUSTER_HISTORY", value_name = "N", default_value = "10", help_heading = APP)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub(crate) history: u16,
 
     /// Write the log as one JSON object per line
     ///
@@ -262,73 +286,6 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_MAX_HEADER_SIZE", value_name = "SIZE", default_value = "64KiB")]
     #[arg(help_heading = REQUESTS, value_parser = header_size)]
     pub(crate) max_header_size: u32,
-}
-
-/// `wasmcluster status`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) which: WhichArgs,
-
-    /// Write one JSON object
-    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
-    pub(crate) json: bool,
-}
-
-/// `wasmcluster list`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-
-    /// Write one JSON array
-    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
-    pub(crate) json: bool,
-}
-
-/// `wasmcluster stop`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StopArgs {
-    #[command(flatten)]
-    pub(crate) which: WhichArgs,
-
-    /// Do not wait for the requests in flight
-    #[arg(long)]
-    pub(crate) fast: bool,
-
-    /// Do not wait for the app to have stopped
-    #[arg(long)]
-    pub(crate) detach: bool,
-
-    /// Write one JSON object
-    #[arg(long, env = "WASMCLUSTER_JSON", value_parser = BoolishValueParser::new())]
-    pub(crate) json: bool,
-}
-
-/// Which app is meant.
-#[derive(Debug, clap::Args)]
-pub(crate) struct WhichArgs {
-    /// The app, by its name [default: the only one that runs]
-    #[arg(long, env = "WASMCLUSTER_APP", value_name = "NAME")]
-    pub(crate) app: Option<AppName>,
-
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-}
-
-/// Where apps are found.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PlaceArgs {
-    /// Where apps that run are found, if `serve` was told
-    #[arg(long, env = "WASMCLUSTER_RUN_DIR", value_name = "DIR")]
-    pub(crate) run_dir: Option<PathBuf>,
-}
-
-impl PlaceArgs {
-    /// What was said, or where `serve` looks when nothing is.
-    pub(crate) fn directory(&self) -> PathBuf {
-        self.run_dir.clone().unwrap_or_else(default_run_dir)
-    }
 }
 
 /// `--isolation`.

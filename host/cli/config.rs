@@ -19,7 +19,7 @@ use super::exit::Failure;
 const DEFAULT_FILE: &str = "wasmcluster.toml";
 
 /// Paths in the file start where the file is.
-const PATHS: [&str; 4] = ["component", "cache-dir", "dir", "run-dir"];
+const PATHS: [&str; 5] = ["component", "cache-dir", "dir", "run-dir", "state-dir"];
 
 /// A default for one argument.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,9 @@ Exit codes:
   6  the machine allows too little: file descriptors
   7  no worker stays up: every slot has used up its restarts
   8  the name is taken by another app, or the run directory cannot be used
-  9  no such app is running";
+  9  no such app is running
+ 10  the new version was rolled out and failed: what was served before is served again
+ 11  something else was pushed, reloaded or rolled back to before this was served";
 
 /// What a process of ours ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) enum Exit {
     Errored = 7,
     RunDir = 8,
     NotRunning = 9,
+    GivenUp = 10,
+    Superseded = 11,
 }
 
 impl From<Exit> for ExitCode {
@@ -102,8 +106,11 @@ mod tests {
             Exit::Errored,
             Exit::RunDir,
             Exit::NotRunning,
+            Exit::GivenUp,
+            Exit::Superseded,
         ];
-        let listed: Vec<_> = EXIT_CODES.lines().skip(1).map(|line| line.trim().chars().next()).collect();
-        assert_eq!(listed, all.map(|exit| char::from_digit(exit as u32, 10)));
+        let lines = EXIT_CODES.lines().skip(1);
+        let listed: Vec<u8> = lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(listed, all.map(|exit| exit as u8));
     }
 }

@@ -4,8 +4,14 @@ mod args;
 mod completions;
 mod config;
 mod exit;
+mod history;
 mod list;
+mod logs;
+mod push;
+mod reload;
 mod render;
+mod rollback;
+mod rollout;
 mod serve;
 mod status;
 mod stop;
@@ -23,6 +29,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(Command::Serve(args)) => serve::run(*args),
         Ok(Command::Status(args)) => status::run(args),
         Ok(Command::List(args)) => list::run(args),
+        Ok(Command::Push(args)) => push::run(args),
+        Ok(Command::Reload(args)) => reload::run(args),
+        Ok(Command::Rollback(args)) => rollback::run(args),
+        Ok(Command::History(args)) => history::run(args),
+        Ok(Command::Logs(args)) => logs::run(args),
         Ok(Command::Stop(args)) => stop::run(args),
         Ok(Command::Completions { shell }) => completions::run(shell),
         Err(failure) => render::failure(&failure, false),

@@ -3,13 +3,13 @@
 use core::fmt::{self, Display};
 use core::time::Duration;
 use std::io::{IsTerminal, Write};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use serde::Serialize;
 use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear};
 use wasmcluster_core::message::MemoryReset;
-use wasmcluster_supervisor::{Record, Source, Stream};
+use wasmcluster_core::record::{Record, Source, Stamp, Stamped as StampedRecord, Stream};
 
 use super::exit::{Exit, Failure};
 use super::writer::Line;
@@ -50,6 +50,13 @@ impl Rendered {
         self.stderr.clear();
     }
 
+    /// Writes everything in the order in which it came, to one stream.
+    pub(crate) fn write_to(&mut self, stream: &mut impl Write) -> std::io::Result<()> {
+        let written = stream.write_all(&self.stdout).and_then(|()| stream.write_all(&self.stderr));
+        self.clear();
+        written.and_then(|()| stream.flush())
+    }
+
     fn stream(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
             Stream::Stdout => &mut self.stdout,
@@ -72,6 +79,39 @@ impl Renderer {
     pub(crate) fn new(look: Look) -> Self {
         let stdout = Colours::of(std::io::stdout().is_terminal());
         Self { look, stdout, stderr: Colours::of(look.terminal), serving: false }
+    }
+
+    /// For a command that shows what an app says, all of it on one stream.
+    pub(crate) fn following(json: bool, colours: Colours) -> Self {
+        let look = Look { json, terminal: false, demo: false, strict: false };
+        Self { look, stdout: colours, stderr: colours, serving: true }
+    }
+
+    /// One record that was made elsewhere.
+    pub(crate) fn render_stamped(&mut self, stamped: &StampedRecord, rendered: &mut Rendered) {
+        let StampedRecord { at, record } = stamped;
+        if self.look.json {
+            return object(&mut rendered.stdout, &Stamped { time: calendar(*at), what: record });
+        }
+        match record {
+            Record::Output { source, stream, text, unfinished } => {
+                self.output(*source, *stream, text, *unfinished, rendered);
+            }
+            record => {
+                if let Some(words) = self.words(record) {
+                    say(&mut rendered.stderr, &words);
+                }
+            }
+        }
+    }
+
+    /// Records that were left out.
+    pub(crate) fn render_missed(&self, records: u64, rendered: &mut Rendered) {
+        if self.look.json {
+            return event(&mut rendered.stdout, &OwnRecord::Missed { records });
+        }
+        let words = format!("{records} records are missing here: they were not read fast enough");
+        say(&mut rendered.stderr, &self.stderr.faint(&words));
     }
 
     pub(crate) fn render(&mut self, line: &Line, rendered: &mut Rendered) {
@@ -145,6 +185,14 @@ impl Renderer {
                 }
             },
             Record::Reloading { component } => format!("looking at `{component}` again"),
+            Record::Pushed { component } => format!("`{component}` was pushed"),
+            Record::RollingBack { component, to } => {
+                format!("rolling back to generation {to}, which was `{component}`")
+            }
+            Record::Unchanged { component, generation } => {
+                format!("generation {generation} serves `{component}` already")
+            }
+            Record::HistoryFailed { message, hint } => self.hinted(message.clone(), hint.as_deref()),
             Record::ReloadFailed { message, hint, serving } => {
                 let message =
                     format!("generation {serving} goes on, the new one cannot be served: {message}");
@@ -291,6 +339,23 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) -> Exit {
     failure.exit
 }
 
+/// One thing that happened, for a program to read.
+pub(crate) fn event(stream: &mut Vec<u8>, what: &impl Serialize) {
+    object(stream, &Stamped { time: calendar(now()), what });
+}
+
+fn now() -> Stamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A moment as RFC 3339 has it.
+pub(crate) fn calendar(Stamp(millis): Stamp) -> String {
+    // Beyond the year 9999 there is no way to write it.
+    let moment = UNIX_EPOCH + Duration::from_millis(millis.min(253_402_300_799_999));
+    humantime::format_rfc3339_millis(moment).to_string()
+}
+
 /// What a command found out, for a program to read.
 pub(crate) fn answer(answer: &impl Serialize) {
     let mut text = Vec::new();
@@ -316,11 +381,12 @@ struct Stamped<T> {
 #[serde(tag = "record", rename_all = "snake_case")]
 enum OwnRecord<'a> {
     LinesLost { lines: u64 },
+    Missed { records: u64 },
     Error { exit: u8, message: &'a str, hint: Option<&'a str> },
 }
 
 fn json(line: &Line, rendered: &mut Rendered) {
-    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let time = calendar(now());
     match line {
         Line::Record(record) => {
             let stream = match record {
@@ -377,7 +443,7 @@ impl Display for Blow<'_> {
 }
 
 /// Why a rollout did not come to its end.
-struct Why<'a>(&'a Abort);
+pub(crate) struct Why<'a>(pub(crate) &'a Abort);
 
 impl Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

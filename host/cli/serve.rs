@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Plan, Settings};
 use wasmcluster_core::control::AppName;
-use wasmcluster_supervisor::{Component, Naming, Options, default_run_dir, serve};
+use wasmcluster_supervisor::{Component, Memory, Naming, Options, default_run_dir, serve};
 
 use super::args::{Isolation, ServeArgs};
 use super::exit::{Exit, Failure};
@@ -93,6 +93,10 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         cache,
         naming,
         run_dir: args.run_dir.unwrap_or_else(default_run_dir),
+        memory: Memory {
+            directory: args.state_dir.or_else(|| of_this_user("XDG_STATE_HOME", ".local/state")),
+            generations: args.history.into(),
+        },
     })
 }
 
@@ -102,13 +106,17 @@ fn default_naming(component: Option<&Path>) -> Naming {
     Naming::Like(stem.and_then(|stem| AppName::like(&stem)).unwrap_or_default())
 }
 
-/// As the XDG base directory specification has it.
 fn default_cache() -> Result<PathBuf, Failure> {
-    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || Some(std::env::home_dir().filter(|home| home.is_absolute())?.join(".cache"));
-    xdg.or_else(home).map(|caches| caches.join("wasmcluster")).ok_or_else(|| Failure {
+    of_this_user("XDG_CACHE_HOME", ".cache").ok_or_else(|| Failure {
         exit: Exit::Cache,
         message: "this user has no home directory to keep compiled code in".into(),
         hint: Some("name a directory with `--cache-dir`".into()),
     })
+}
+
+/// Our directory for one purpose, as the XDG base directory specification has it.
+fn of_this_user(variable: &str, default: &str) -> Option<PathBuf> {
+    let xdg = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(std::env::home_dir().filter(|home| home.is_absolute())?.join(default));
+    xdg.or_else(home).map(|directory| directory.join("wasmcluster"))
 }

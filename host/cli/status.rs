@@ -11,10 +11,7 @@ use wasmcluster_supervisor::App;
 use super::args::StatusArgs;
 use super::exit::{Exit, Failure};
 use super::render::{self, Colours, Short, visible};
-use super::table::{Cell, Side, Tone, table};
-
-/// As much of a digest as is needed to tell two apart.
-const DIGEST: usize = 12;
+use super::table::{Cell, Side, Tone, short_digest, table};
 
 /// Asks one app, and shows what it says.
 pub(crate) fn run(args: StatusArgs) -> Exit {
@@ -36,7 +33,7 @@ fn ask(args: &StatusArgs) -> Result<AppStatus, Failure> {
 
 fn words(status: &AppStatus, colours: Colours) -> String {
     let AppStatus { name, pid, addr, component, digest, uptime, cluster } = status;
-    let digest = digest.get(..DIGEST).unwrap_or(digest);
+    let digest = short_digest(digest);
     let columns = [
         ("slot", Side::Right),
         ("phase", Side::Left),

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-use wasmcluster_supervisor::Record;
+use wasmcluster_core::record::Record;
 
 use super::exit::Failure;
 use super::render::{Rendered, Renderer};
@@ -134,7 +134,7 @@ fn write_all(mut renderer: Renderer, lines: &Receiver<Line>, backlog: &Backlog) 
 #[cfg(test)]
 mod tests {
     use wasmcluster_core::cluster::SlotId;
-    use wasmcluster_supervisor::{Source, Stream};
+    use wasmcluster_core::record::{Source, Stream};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The program, from its arguments to its exit.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
@@ -297,14 +297,16 @@ impl Finished {
         (error, hint)
     }
 
-    /// Fails if a process of it still runs, or if there is something in its home or run directory.
+    /// Fails if a process of it still runs, or if there is something in its home or run directory that is not kept on
+    /// purpose.
     #[track_caller]
     pub(crate) fn expect_nothing_left(&self) {
         let left = running_in(self.place.path());
         assert!(left.is_empty(), "processes {left:?} are left{}", self.explain());
         let home = fs::read_dir(self.place.path().join("home")).unwrap();
+        let kept = |name: &OsString| name == ".cache" || name == ".local";
         let files: Vec<_> =
-            home.flatten().map(|entry| entry.file_name()).filter(|name| name != ".cache").collect();
+            home.flatten().map(|entry| entry.file_name()).filter(|name| !kept(name)).collect();
         assert!(files.is_empty(), "{files:?} are left{}", self.explain());
         let apps: Vec<_> = fs::read_dir(self.place.path().join(RUN)).unwrap().flatten().collect();
         assert!(apps.is_empty(), "{apps:?} are left{}", self.explain());

@@ -117,6 +117,7 @@ impl Peer for Wasmcluster {
         command.extend(["--cache-dir".into(), self.cache.clone().into()]);
         // Servers are killed, and what they leave must not lie where the user's own apps are found.
         command.extend(["--run-dir".into(), self.cache.with_file_name("wasmcluster-load-run").into()]);
+        command.extend(["--state-dir".into(), self.cache.with_file_name("wasmcluster-load-state").into()]);
         command.extend(self.flags.iter().map(Into::into));
         Ok(vec![command])
     }

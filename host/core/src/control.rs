@@ -10,11 +10,13 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Status;
 use crate::cluster::time::millis;
+use crate::cluster::{Abort, Generation, Status};
+use crate::history::Entry;
+use crate::record::Stamped;
 
 /// Command to supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToSupervisor {
     /// How is the app?
@@ -24,10 +26,43 @@ pub enum ToSupervisor {
         /// Without waiting for the requests in flight.
         fast: bool,
     },
+    /// Serve the component whose descriptor comes with this.
+    Push {
+        /// What to call it.
+        name: String,
+    },
+    /// Serve what the app's own component is now.
+    Reload,
+    /// Serve an older generation once more.
+    Rollback {
+        /// Which one. None is the one before.
+        to: Option<Generation>,
+    },
+    /// Which generations were there?
+    History,
+    /// What happened?
+    Logs {
+        /// How many of the last records are wanted, of those that are kept.
+        last: usize,
+        /// Whether those that are yet to come are wanted, too.
+        follow: bool,
+    },
+}
+
+impl ToSupervisor {
+    /// Whether it is answered more than once, over a time that nobody knows.
+    #[must_use]
+    pub fn takes_time(&self) -> bool {
+        match self {
+            Self::Status | Self::History | Self::Logs { follow: false, .. } => false,
+            Self::Stop { .. } | Self::Push { .. } | Self::Reload | Self::Rollback { .. } => true,
+            Self::Logs { follow: true, .. } => true,
+        }
+    }
 }
 
 /// Supervisor to command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromSupervisor {
     /// To [`ToSupervisor::Status`].
@@ -35,6 +70,85 @@ pub enum FromSupervisor {
     /// To [`ToSupervisor::Stop`]: it has begun. The connection stays open until the supervisor has given everything
     /// back, so its end is the end of the app.
     Stopping,
+    /// To [`ToSupervisor::Push`], [`Reload`](ToSupervisor::Reload) and [`Rollback`](ToSupervisor::Rollback): it was heard.
+    /// What it becomes is said when that is known.
+    Heard,
+    /// What was asked for became a generation, which is now rolled out.
+    Rolling {
+        /// Its number.
+        generation: Generation,
+        /// What it takes the place of.
+        from: Generation,
+    },
+    /// Something happened that whoever waits should see.
+    Record(Box<Stamped>),
+    /// So many records were left out, because they were not read fast enough.
+    Missed(u64),
+    /// The last answer to what was [`Heard`](Self::Heard), or the only one.
+    Ended(Ended),
+    /// To [`ToSupervisor::History`], oldest first.
+    History(Vec<Entry>),
+    /// To [`ToSupervisor::Logs`], oldest first. Those that follow come as [`Record`](Self::Record).
+    Logs(Vec<Stamped>),
+}
+
+/// What became of a push, a reload or a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Ended {
+    /// Every slot serves it.
+    Serving {
+        /// Its number.
+        generation: Generation,
+        /// How many slots there are.
+        slots: usize,
+        /// The time since it was asked for.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+    },
+    /// It is what is served already.
+    Unchanged {
+        /// By this number.
+        generation: Generation,
+    },
+    /// It failed, and slots have returned to what they served before.
+    GivenUp {
+        /// Its number.
+        generation: Generation,
+        /// What serves.
+        serving: Generation,
+        /// Why.
+        #[serde(flatten)]
+        abort: Abort,
+    },
+    /// Somebody wanted something else before it had come to its end.
+    Superseded {
+        /// Its number, if it had come that far.
+        generation: Option<Generation>,
+    },
+    /// It did not become a generation at all. Nothing has changed.
+    Refused {
+        /// Whose fault it is.
+        fault: Fault,
+        /// Why, lower case, without a full stop.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// What serves.
+        serving: Generation,
+    },
+}
+
+/// Where to look for the reason of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The component is not one that can be served, or is not there.
+    Component,
+    /// The cache of compiled code cannot be used.
+    Cache,
+    /// Something else.
+    Other,
 }
 
 /// An app at one moment.
@@ -176,5 +290,6 @@ mod tests {
         let json = |request| serde_json::to_string(&request).expect("plain data");
         assert_eq!(json(ToSupervisor::Status), r#""status""#);
         assert_eq!(json(ToSupervisor::Stop { fast: true }), r#"{"stop":{"fast":true}}"#);
+        assert_eq!(json(ToSupervisor::Rollback { to: None }), r#"{"rollback":{"to":null}}"#);
     }
 }

@@ -19,6 +19,14 @@ pub mod fd {
     pub const COMPONENT: i32 = 3;
     /// Builder: the artifact cache's directory.
     pub const CACHE: i32 = 4;
+    /// Builder: the directory of components that are kept, if there is one.
+    pub const KEPT: i32 = 5;
+}
+
+/// What a component that is kept is called in [`fd::KEPT`].
+#[must_use]
+pub fn component_file(digest: &str) -> String {
+    format!("{digest}.wasm")
 }
 
 /// Which of the two wasmtime engines runs a component.
@@ -164,6 +172,10 @@ pub enum ToBuilder {
     Build {
         /// What the component is called in messages, e.g. the path the user typed.
         name: String,
+        /// The digest that the component must have, where it was served before.
+        expected: Option<String>,
+        /// Whether to keep the component in [`fd::KEPT`].
+        keep: bool,
     },
 }
 
@@ -200,6 +212,10 @@ pub struct Built {
     pub needs: Needs,
     /// SHA-256 of the component's bytes, in lower-case hexadecimal.
     pub digest: String,
+    /// How many they are.
+    pub bytes: u64,
+    /// Why the component could not be kept, where that was asked for.
+    pub not_kept: Option<String>,
     /// Whether the cache had it already.
     pub cached: bool,
     /// Whether a cache entry had to be thrown away because its content was not what was written.

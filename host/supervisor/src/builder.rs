@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::child::{BUILDER_ROLE, Child, Executable, exit};
 use crate::error::ServeError;
 use crate::output::Output;
-use crate::record::{Record, Source, Stream};
+use wasmcluster_core::record::{Record, Source, Stream};
 
 /// A compilation this short is not worth a line; a longer one gets a line each time this passes.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -27,19 +27,34 @@ enum Stage {
     Waiting { since: Instant },
 }
 
-/// Compiles and links the component in `bytes`, called `name` in messages, or finds it in the cache. Dropping the future kills the builder.
+/// What is to be compiled.
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// What it is called in messages.
+    pub(crate) name: String,
+    /// The component, to be read to its end.
+    pub(crate) bytes: OwnedFd,
+    /// The digest that it must have, if it is known.
+    pub(crate) expected: Option<String>,
+    /// Where it is kept, if it is.
+    pub(crate) kept: Option<OwnedFd>,
+}
+
+/// Compiles and links a component, or finds it in the cache. Dropping the future kills the builder.
 pub(crate) async fn build(
     executable: &Executable,
-    name: String,
-    bytes: OwnedFd,
+    task: Task,
     cache: &Cache,
     records: &mut impl FnMut(Record),
 ) -> Result<Built, ServeError> {
+    let Task { name, bytes, expected, kept } = task;
     let directory = cache.directory().map_err(ServeError::Spawn)?;
-    let descriptors = [(bytes, fd::COMPONENT), (directory, fd::CACHE)];
+    let keep = kept.is_some();
+    let descriptors = [(bytes, fd::COMPONENT), (directory, fd::CACHE)].into_iter();
+    let descriptors = descriptors.chain(kept.map(|kept| (kept, fd::KEPT)));
     let mut child: Child<ToBuilder, FromBuilder> =
         executable.spawn(BUILDER_ROLE, descriptors).map_err(ServeError::Spawn)?;
-    child.channel.send(&ToBuilder::Build { name: name.clone() });
+    child.channel.send(&ToBuilder::Build { name: name.clone(), expected, keep });
 
     let mut stage = Stage::Looking;
     let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
@@ -76,7 +91,13 @@ pub(crate) async fn build(
     match answer {
         Some(FromBuilder::Built(built)) => {
             if built.replaced_damaged {
-                records(Record::CacheRepaired { component: name });
+                records(Record::CacheRepaired { component: name.clone() });
+            }
+            if let Some(reason) = &built.not_kept {
+                records(Record::HistoryFailed {
+                    message: format!("failed to keep `{name}`: {reason}"),
+                    hint: Some("what is served now cannot be rolled back to later".into()),
+                });
             }
             Ok(built)
         }

@@ -57,7 +57,6 @@ impl<Tx: Serialize, Rx: DeserializeOwned> SocketChannel<Tx, Rx> {
     }
 
     /// The descriptor that came with the message received last, if it carries one. To be asked once for each that does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody sends us one yet"))]
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.arrived.pop_front()
     }

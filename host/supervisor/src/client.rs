@@ -2,12 +2,16 @@
 
 use core::time::Duration;
 use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use wasmcluster_core::channel::Channel;
+use wasmcluster_core::cluster::Generation;
 use wasmcluster_core::control::{AppName, AppStatus, FromSupervisor, ToSupervisor};
+use wasmcluster_core::history::Entry;
 
+use crate::channel::send_with;
 use crate::rundir::{self, RunDir, RunDirError};
 
 /// How long an answer that takes no time may take.
@@ -123,9 +127,9 @@ impl App {
     /// # Errors
     /// Fails when there is no answer in time.
     pub fn status(mut self) -> Result<AppStatus, ControlError> {
-        match self.ask(&ToSupervisor::Status)? {
+        match self.ask(&ToSupervisor::Status, None)? {
             FromSupervisor::Status(status) => Ok(*status),
-            FromSupervisor::Stopping => Err(self.unanswered("it answered another question")),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -134,23 +138,89 @@ impl App {
     /// # Errors
     /// Fails when there is no answer in time.
     pub fn stop(mut self, fast: bool) -> Result<Stopping, ControlError> {
-        match self.ask(&ToSupervisor::Stop { fast })? {
+        match self.ask(&ToSupervisor::Stop { fast }, None)? {
             FromSupervisor::Stopping => Ok(Stopping(self)),
-            FromSupervisor::Status(_) => Err(self.unanswered("it answered another question")),
+            _ => Err(self.unexpected()),
         }
     }
 
+    /// The generations that it remembers, oldest first.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn history(mut self) -> Result<Vec<Entry>, ControlError> {
+        match self.ask(&ToSupervisor::History, None)? {
+            FromSupervisor::History(entries) => Ok(entries),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// Has it serve the component in a file, which is to be called `name`.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn push(self, name: String, file: BorrowedFd<'_>) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Push { name }, Some(file))
+    }
+
+    /// Has it serve what its own component is now.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn reload(self) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Reload, None)
+    }
+
+    /// Has it serve an older generation once more: the one before, where none is named.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn roll_back(self, to: Option<Generation>) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Rollback { to }, None)
+    }
+
+    /// Its last records, and with `follow` those to come.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn logs(self, last: usize, follow: bool) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Logs { last, follow }, None)
+    }
+
+    fn follow(
+        mut self,
+        request: &ToSupervisor,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<Following, ControlError> {
+        let first = Some(self.ask(request, file)?);
+        Ok(Following { app: self, first })
+    }
+
     /// Sends a request, and waits for its first answer.
-    fn ask(&mut self, request: &ToSupervisor) -> Result<FromSupervisor, ControlError> {
+    fn ask(
+        &mut self,
+        request: &ToSupervisor,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<FromSupervisor, ControlError> {
         self.channel.send(request);
         let timed = self.stream.set_write_timeout(Some(PATIENCE));
         timed
             .and_then(|()| self.stream.set_read_timeout(Some(PATIENCE)))
             .map_err(|error| self.unanswered(error.to_string()))?;
         // Whoever turns us away closes before it has read this, which the next read says better than the failed write.
-        let _ = self.stream.write_all(self.channel.outgoing());
+        let _ = self.send(file);
         self.channel.wrote(self.channel.outgoing().len());
         self.answer()?.ok_or_else(|| self.unanswered("it closed the connection"))
+    }
+
+    /// Writes what waits, with a file beside its first byte.
+    fn send(&mut self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let waiting = self.channel.outgoing();
+        let written = match file {
+            Some(file) => send_with(&self.stream, waiting, file)?,
+            None => 0,
+        };
+        self.stream.write_all(&waiting[written..])
     }
 
     /// The next answer; none once the supervisor has closed the connection.
@@ -177,6 +247,10 @@ impl App {
         }
     }
 
+    fn unexpected(&self) -> ControlError {
+        self.unanswered("it answered another question")
+    }
+
     fn unanswered(&self, reason: impl Into<String>) -> ControlError {
         ControlError::Unanswered { name: self.name.clone(), reason: reason.into() }
     }
@@ -191,10 +265,44 @@ impl Stopping {
     ///
     /// # Errors
     /// Fails when the connection breaks in a way that leaves that open.
-    pub fn wait(mut self) -> Result<(), ControlError> {
-        let unlimited = self.0.stream.set_read_timeout(None);
-        unlimited.map_err(|error| self.0.unanswered(error.to_string()))?;
-        while self.0.answer()?.is_some() {}
+    pub fn wait(self) -> Result<(), ControlError> {
+        let mut following = Following { app: self.0, first: None };
+        while following.answer()?.is_some() {}
         Ok(())
+    }
+}
+
+/// An app that has something to say from time to time. Dropping it changes nothing about what it does.
+#[derive(Debug)]
+pub struct Following {
+    app: App,
+    /// What it said at once.
+    first: Option<FromSupervisor>,
+}
+
+impl Following {
+    /// The app's name.
+    #[must_use]
+    pub fn name(&self) -> &AppName {
+        self.app.name()
+    }
+
+    /// Waits for what it says next, however long that takes; none once it has nothing more to say.
+    ///
+    /// # Errors
+    /// Fails when the connection breaks in a way that leaves that open.
+    pub fn answer(&mut self) -> Result<Option<FromSupervisor>, ControlError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let unlimited = self.app.stream.set_read_timeout(None);
+        unlimited.map_err(|error| self.app.unanswered(error.to_string()))?;
+        self.app.answer()
+    }
+
+    /// For one that had something to say and did not.
+    #[must_use]
+    pub fn broke_off(&self) -> ControlError {
+        self.app.unanswered("it ended before it had said what became of this")
     }
 }

@@ -76,7 +76,10 @@ impl Component {
     }
 
     /// Its bytes, to be read from the start.
-    pub(crate) fn open(&self) -> Result<OwnedFd, ComponentError> {
+    ///
+    /// # Errors
+    /// Fails when there is nothing that could be read.
+    pub fn open(&self) -> Result<OwnedFd, ComponentError> {
         let failed = |source| ComponentError::Open { name: self.name(), source };
         match self {
             Self::File(path) => {

@@ -2,17 +2,21 @@
 //!
 //! Whatever is at the other end, it costs the app nothing but this: there is a bound on connections, on what a request
 //! may be, and on the time it may take to arrive and its answer to be read. Only requests reach the supervisor's loop.
+//! Those that are answered over a longer time have a bound of their own, so that however many wait, another can ask.
 
 use core::time::Duration;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use wasmcluster_core::control::{AppName, FromSupervisor, ToSupervisor};
+use wasmcluster_core::record::Stamped;
 
 use crate::channel::SocketChannel;
 use crate::rundir::AppDir;
@@ -20,11 +24,14 @@ use crate::rundir::AppDir;
 /// Connections at a time. The next one waits in the socket's queue.
 const CONNECTIONS: u32 = 16;
 
+/// Connections at a time that wait for what takes time. The next one is turned away.
+const WAITING: u32 = 64;
+
 /// How long a request may take to arrive, and an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers to one request that may wait for their reader.
-const ANSWERS: usize = 16;
+const ANSWERS: usize = 256;
 
 /// How long nobody is accepted when that failed: most likely for descriptors, which take a while to come back.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -37,25 +44,79 @@ const ROOT: u32 = 0;
 /// Something that came in by the control socket.
 #[derive(Debug)]
 pub(crate) enum ControlInput {
-    /// A command asks for something.
-    Asked { request: ToSupervisor, answers: Answers },
+    /// A command asks for something, and may have sent a descriptor with that.
+    Asked { request: ToSupervisor, descriptor: Option<OwnedFd>, answers: Answers },
     /// Another user tried to, and was turned away.
     Stranger { uid: u32, pid: Option<i32> },
 }
 
+impl Places {
+    fn new() -> Self {
+        Self {
+            asking: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+            waiting: Arc::new(Semaphore::new(WAITING as usize)),
+        }
+    }
+}
+
 /// Where the answers to a request go. Dropping it ends the conversation.
 #[derive(Debug)]
-pub(crate) struct Answers(Sender<FromSupervisor>);
+pub(crate) struct Answers {
+    answers: Sender<FromSupervisor>,
+    /// Has room for the last one, whatever became of the others.
+    last: oneshot::Sender<FromSupervisor>,
+    /// Records that had no room since the last one that did.
+    missed: u64,
+}
+
+/// The other end of [`Answers`].
+#[derive(Debug)]
+struct Answered {
+    answers: Receiver<FromSupervisor>,
+    last: oneshot::Receiver<FromSupervisor>,
+}
 
 impl Answers {
+    fn new() -> (Self, Answered) {
+        let ((sender, answers), (end, last)) = (channel(ANSWERS), oneshot::channel());
+        (Self { answers: sender, last: end, missed: 0 }, Answered { answers, last })
+    }
+
     /// Answers. Never waits: a command that does not read, or has left, misses what does not fit.
-    pub(crate) fn send(&self, answer: FromSupervisor) {
-        let _ = self.0.try_send(answer);
+    pub(crate) fn send(&mut self, answer: FromSupervisor) {
+        let _ = self.answers.try_send(answer);
+    }
+
+    /// Sends one record of many. Those that did not fit are counted, and the count is sent before the next that does.
+    pub(crate) fn send_record(&mut self, record: &Stamped) {
+        if self.missed > 0 && self.answers.try_send(FromSupervisor::Missed(self.missed)).is_ok() {
+            self.missed = 0;
+        }
+        // In this order, or a record could come before the count of those that it follows.
+        if self.missed > 0 || self.answers.try_send(FromSupervisor::Record(Box::new(record.clone()))).is_err()
+        {
+            self.missed += 1;
+        }
+    }
+
+    /// Answers for the last time. This is heard even where there was no room for the answers before.
+    pub(crate) fn end(self, answer: FromSupervisor) {
+        let _ = self.last.send(answer);
     }
 
     /// Whether anybody is still there.
     pub(crate) fn are_awaited(&self) -> bool {
-        !self.0.is_closed()
+        !self.answers.is_closed()
+    }
+}
+
+impl Answered {
+    /// The next answer; none when there will be no more. Cancel safe.
+    async fn next(&mut self) -> Option<FromSupervisor> {
+        match self.answers.recv().await {
+            Some(answer) => Some(answer),
+            None => self.last.try_recv().ok(),
+        }
     }
 }
 
@@ -64,8 +125,16 @@ impl Answers {
 pub(crate) struct Control {
     place: AppDir,
     inputs: Receiver<ControlInput>,
+    places: Places,
+}
+
+/// How many there may be at a time.
+#[derive(Clone, Debug)]
+struct Places {
     /// One is held by each connection, and one by the wait for the next.
-    places: Arc<Semaphore>,
+    asking: Arc<Semaphore>,
+    /// One is held in the place of the other by who waits for what takes time.
+    waiting: Arc<Semaphore>,
 }
 
 impl Control {
@@ -73,8 +142,8 @@ impl Control {
     pub(crate) fn listen(place: AppDir) -> io::Result<Self> {
         let listener = UnixListener::from_std(place.listen()?)?;
         let (sender, inputs) = channel(CONNECTIONS as usize);
-        let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
-        tokio::spawn(accept(listener, sender, Arc::clone(&places)));
+        let places = Places::new();
+        tokio::spawn(accept(listener, sender, places.clone()));
         Ok(Self { place, inputs, places })
     }
 
@@ -92,15 +161,19 @@ impl Control {
         let Self { place, inputs, places } = self;
         drop((place, inputs));
         drop(awaiting_end);
-        // All places are free when all conversations are over.
-        let _ = timeout(FAREWELL, places.acquire_many(CONNECTIONS)).await;
+        // All places are free when all conversations are over. Who waits had a place to ask from before.
+        let _ = timeout(FAREWELL, async {
+            let _asking = places.asking.acquire_many(CONNECTIONS).await;
+            let _waiting = places.waiting.acquire_many(WAITING).await;
+        })
+        .await;
     }
 }
 
 /// Until nobody hears what comes in any more.
-async fn accept(listener: UnixListener, inputs: Sender<ControlInput>, places: Arc<Semaphore>) {
+async fn accept(listener: UnixListener, inputs: Sender<ControlInput>, places: Places) {
     // Nobody closes it.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(place) = Arc::clone(&places.asking).acquire_owned().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = inputs.closed() => return,
@@ -109,16 +182,17 @@ async fn accept(listener: UnixListener, inputs: Sender<ControlInput>, places: Ar
             sleep(BACKOFF).await;
             continue;
         };
-        let inputs = inputs.clone();
-        tokio::spawn(async move {
-            converse(stream, inputs).await;
-            drop(place);
-        });
+        tokio::spawn(converse(stream, inputs.clone(), place, Arc::clone(&places.waiting)));
     }
 }
 
 /// One request and its answers.
-async fn converse(stream: UnixStream, inputs: Sender<ControlInput>) {
+async fn converse(
+    stream: UnixStream,
+    inputs: Sender<ControlInput>,
+    mut place: OwnedSemaphorePermit,
+    waiting: Arc<Semaphore>,
+) {
     // The directory keeps others out already. A mode is easily changed by mistake, a uid is not.
     let Ok(who) = stream.peer_cred() else { return };
     if who.uid() != ROOT && who.uid() != geteuid().as_raw() {
@@ -132,24 +206,36 @@ async fn converse(stream: UnixStream, inputs: Sender<ControlInput>) {
     };
     // Too late, gone, or garbage: it is not one of ours, and closing is all there is to say.
     let Ok(Ok(Some(request))) = received else { return };
-    let (sender, mut answers) = channel(ANSWERS);
-    let asked = ControlInput::Asked { request, answers: Answers(sender) };
+    let takes_time = request.takes_time();
+    if takes_time {
+        // A pause is no reason to lose one's place, so these are not held up by the others, nor hold them up.
+        let Ok(other) = waiting.try_acquire_owned() else { return };
+        place = other;
+    }
+    let descriptor = peer.descriptor();
+    let (answers, mut answered) = Answers::new();
+    let asked = ControlInput::Asked { request, descriptor, answers };
     if inputs.send(asked).await.is_err() {
         return;
     }
     loop {
         tokio::select! {
-            answer = answers.recv() => {
-                let Some(answer) = answer else { return };
+            answer = answered.next() => {
+                let Some(answer) = answer else { break };
                 peer.send(&answer);
-                if !matches!(timeout(PATIENCE, peer.flush()).await, Ok(Ok(()))) {
-                    return;
+                let flushed = match takes_time {
+                    true => peer.flush().await.is_ok(),
+                    false => matches!(timeout(PATIENCE, peer.flush()).await, Ok(Ok(()))),
+                };
+                if !flushed {
+                    break;
                 }
             }
             // There is nothing more to ask here: it has left, or is none of ours after all.
-            _ = peer.receive() => return,
+            _ = peer.receive() => break,
         }
     }
+    drop(place);
 }
 
 #[cfg(test)]

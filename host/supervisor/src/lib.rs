@@ -13,16 +13,18 @@ mod client;
 mod component;
 mod control;
 mod descriptors;
+mod directory;
 mod error;
 mod generation;
 mod group;
+mod history;
 mod instances;
 mod limits;
 mod listener;
+mod log;
 mod output;
 mod queues;
 mod quota;
-mod record;
 mod run;
 mod rundir;
 mod signals;
@@ -30,16 +32,21 @@ mod singleton;
 mod worker;
 
 use core::net::SocketAddr;
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::cluster::{Plan, Settings};
+use wasmcluster_core::record::Record;
 
 use self::cache::Cache;
 use self::child::Executable;
 use self::control::Control;
-use self::generation::Origin;
+use self::generation::{Origin, Source};
+use self::history::Chronicle;
+use self::log::Log;
 use self::queues::Queues;
 use self::run::Supervisor;
 use self::rundir::RunDir;
@@ -49,12 +56,12 @@ use self::singleton::Claim;
 pub use self::address::AddressError;
 pub use self::cache::CacheError;
 pub use self::child::{BUILDER_ROLE, WORKER_ROLE};
-pub use self::client::{App, ControlError, Stopping};
+pub use self::client::{App, ControlError, Following, Stopping};
 pub use self::component::{Component, ComponentError};
 pub use self::error::ServeError;
+pub use self::history::Memory;
 pub use self::instances::{Instances, InvalidInstances};
 pub use self::limits::TooFewDescriptors;
-pub use self::record::{Record, Source, Stream};
 pub use self::rundir::{Naming, RunDirError, default_run_dir};
 
 /// What to serve, where and how.
@@ -78,6 +85,8 @@ pub struct Options {
     pub naming: Naming,
     /// Where it is found by its name.
     pub run_dir: PathBuf,
+    /// What is remembered of its generations, and where.
+    pub memory: Memory,
 }
 
 /// Serves until a signal asks to stop and everything has ended, or until there is nothing left to serve.
@@ -96,7 +105,14 @@ pub fn serve(options: Options, records: impl FnMut(Record)) -> Result<(), ServeE
 }
 
 async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
-    let Options { component, addr, cluster, rollout, guest, serving, cache, naming, run_dir } = options;
+    let Options { component, addr, cluster, rollout, guest, serving, cache, naming, run_dir, memory } =
+        options;
+    let log = Rc::new(RefCell::new(Log::default()));
+    let noted = Rc::clone(&log);
+    let mut records = move |record: Record| {
+        noted.borrow_mut().note(&record);
+        records(record);
+    };
     let slots = cluster.slots.get();
     let mut signals = Signals::new().map_err(ServeError::Setup)?;
     // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
@@ -107,12 +123,23 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
     let claim = Claim::new(addr, slots.into()).await?;
     let queues = Queues::of(&claim.slots).map_err(ServeError::Setup)?;
     let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
-    let origin = Origin { component, guest, serving, cache, executable };
+    let chronicle = Chronicle::open(&memory, place.name(), &mut records);
+    let kept = chronicle.components();
+    let origin = Origin { component, guest, serving, cache, kept, executable };
     let first = tokio::select! {
-        build = origin.build(&mut records) => build?,
+        build = origin.build(Source::Own, &mut records) => build?,
         // Nothing serves yet, so there is nothing to finish.
         () = signals.stop() => return Ok(()),
     };
     let control = Control::listen(place).map_err(ServeError::Control)?;
-    Supervisor::new((claim, queues), origin, first, (cluster, rollout), control, records).run(signals).await
+    let supervisor = Supervisor::new(
+        (claim, queues),
+        origin,
+        first,
+        (cluster, rollout),
+        control,
+        chronicle,
+        (records, log),
+    );
+    supervisor.run(signals).await
 }

@@ -1,22 +1,22 @@
 //! Where apps that run are found by their names: a directory for each, with its control socket in it.
 //!
-//! Whoever can write here could stand in for an app, so every directory must be ours and closed to everybody else. As
-//! the cache is, it is judged and used through one descriptor, so that it cannot be exchanged in between; and a path
-//! through a descriptor is always short enough for a socket.
+//! Whoever can write here could stand in for an app, so every directory must be ours and closed to everybody else.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, openat};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use wasmcluster_core::control::AppName;
+
+use crate::directory::{self, DIRECTORY, Distrust, through};
 
 const SOCKET: &str = "control.sock";
 
@@ -120,22 +120,17 @@ impl RunDir {
     /// Opens the directory, creating it where it is missing.
     pub(crate) fn create(path: &Path) -> Result<Self, RunDirError> {
         let failed = |source| RunDirError::Open { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        directory::create(path).map_err(failed)?;
         let missing = || failed(io::ErrorKind::NotFound.into());
         Self::open(path)?.ok_or_else(missing)
     }
 
     /// Opens the directory; none if it is not there.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, RunDirError> {
-        // Without a slash at its end, after which the kernel would follow a link all the same.
-        let bare: PathBuf = path.components().collect();
-        match open(&bare, DIRECTORY, Mode::empty()) {
-            Ok(directory) => {
-                inspect(&directory, path)?;
-                Ok(Some(Self { path: path.to_owned(), directory }))
-            }
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(refused(path, errno)),
+        match directory::open_ours(path) {
+            Ok(directory) => Ok(Some(Self { path: path.to_owned(), directory })),
+            Err(Distrust::Unusable(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(distrust) => Err(distrusted(path, distrust)),
         }
     }
 
@@ -239,7 +234,7 @@ impl AppDir {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let listener = UnixListener::bind(through(&self.directory).join(SOCKET))?;
+        let listener = UnixListener::bind(through(&*self.directory).join(SOCKET))?;
         // Until here the directory's own mode has kept others out.
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         fchmodat(self.directory.as_fd(), SOCKET, mode, FchmodatFlags::FollowSymlink)?;
@@ -256,31 +251,23 @@ impl Drop for AppDir {
     }
 }
 
-const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
 /// Fails unless a directory is ours and nobody else's.
 fn inspect(directory: &OwnedFd, path: &Path) -> Result<(), RunDirError> {
-    let stat = fstat(directory).map_err(|errno| refused(path, errno))?;
-    if stat.st_uid != geteuid().as_raw() {
-        return Err(RunDirError::NotOurs { path: path.to_owned(), owner: stat.st_uid });
-    }
-    match stat.st_mode & 0o777 {
-        0o700 => Ok(()),
-        mode => Err(RunDirError::OpenToOthers { path: path.to_owned(), mode }),
-    }
+    directory::judge(directory).map_err(|distrust| distrusted(path, distrust))
 }
 
 fn refused(path: &Path, errno: Errno) -> RunDirError {
-    match errno {
-        Errno::ELOOP | Errno::ENOTDIR => RunDirError::NoDirectory { path: path.to_owned() },
-        errno => RunDirError::Open { path: path.to_owned(), source: errno.into() },
-    }
+    distrusted(path, errno.into())
 }
 
-/// A path that leads to an open directory, whatever has become of its name.
-fn through(directory: &OwnedFd) -> PathBuf {
-    format!("/proc/self/fd/{}", directory.as_raw_fd()).into()
+fn distrusted(path: &Path, distrust: Distrust) -> RunDirError {
+    let path = path.to_owned();
+    match distrust {
+        Distrust::Unusable(source) => RunDirError::Open { path, source },
+        Distrust::NoDirectory => RunDirError::NoDirectory { path },
+        Distrust::NotOurs(owner) => RunDirError::NotOurs { path, owner },
+        Distrust::OpenToOthers(mode) => RunDirError::OpenToOthers { path, mode },
+    }
 }
 
 fn is_nobody_there(error: &io::Error) -> bool {

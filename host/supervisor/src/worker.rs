@@ -10,7 +10,7 @@ use wasmcluster_core::message::{FromWorker, Start, ToWorker, fd};
 
 use crate::child::{Child, Executable, WORKER_ROLE, exit};
 use crate::output::Output;
-use crate::record::Stream;
+use wasmcluster_core::record::Stream;
 
 /// How long a process may outlive its channel, and a channel its process.
 const PARTING: Duration = Duration::from_millis(500);

@@ -48,8 +48,14 @@ impl fmt::Display for WorkerId {
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// The generation that a cluster starts with.
+    /// The first of an app that has no history.
     pub const FIRST: Self = Self(1);
+
+    /// The one that comes after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 impl fmt::Display for Generation {

@@ -92,10 +92,9 @@ enum Life {
 }
 
 impl Cluster {
-    /// A cluster whose first actions spawn a worker of [`Generation::FIRST`] in every slot.
+    /// A cluster whose first actions spawn a worker of `generation` in every slot.
     #[must_use]
-    pub fn new(settings: Settings, now: Time) -> Self {
-        let generation = Generation::FIRST;
+    pub fn new(settings: Settings, generation: Generation, now: Time) -> Self {
         let mut cluster = Self {
             rng: Rng::with_seed(settings.seed),
             life: Life::Running,

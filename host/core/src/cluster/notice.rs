@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time::{millis, optional_millis};
 use super::{Abort, Exit, Generation, SlotId, Wear, WorkerId};
 
 /// Something worth a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub enum Notice {
     /// A worker became ready.
@@ -163,7 +163,7 @@ pub enum Notice {
 }
 
 /// What brought a worker down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
     /// It ended by itself, or by somebody else's hand.

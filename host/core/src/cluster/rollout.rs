@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cause, Cluster, Generation, Life, Notice, Slot, Time, Worker, WorkerId};
 
@@ -46,7 +46,7 @@ pub(super) enum Stage {
 }
 
 /// Why a rollout did not come to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "abort", rename_all = "snake_case")]
 pub enum Abort {
     /// A worker of the new generation said that it cannot start.
@@ -95,6 +95,12 @@ impl Cluster {
     pub(super) fn rolling_to(&self) -> Option<Generation> {
         let rollout = self.rollout.as_ref()?;
         (rollout.stage != Stage::Returning).then_some(self.generation)
+    }
+
+    /// What slots return to if the rollout that is under way fails, or are on their way back to because it has.
+    #[must_use]
+    pub fn replaced(&self) -> Option<Generation> {
+        self.rollout.as_ref().map(|rollout| rollout.from)
     }
 
     /// Returns to the old generation.

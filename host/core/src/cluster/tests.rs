@@ -4,8 +4,8 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use super::{
-    Abort, Action, Cause, Cluster, Event, Exit, Notice, Outcome, Settings, SlotPhase, Status, Time, Wear,
-    WorkerId, WorkerPhase,
+    Abort, Action, Cause, Cluster, Event, Exit, Generation, Notice, Outcome, Settings, SlotPhase, Status,
+    Time, Wear, WorkerId, WorkerPhase,
 };
 use crate::steering::Steering;
 
@@ -45,7 +45,11 @@ impl Rig {
     }
 
     fn with(settings: Settings) -> Self {
-        let mut rig = Self { cluster: Cluster::new(settings, Time::START), now: Time::START, steering: None };
+        let mut rig = Self {
+            cluster: Cluster::new(settings, Generation::FIRST, Time::START),
+            now: Time::START,
+            steering: None,
+        };
         rig.actions();
         rig
     }
@@ -205,8 +209,11 @@ const NOTHING: &[&str] = &[];
 
 #[test]
 fn every_slot_gets_a_worker_at_the_start() {
-    let mut rig =
-        Rig { cluster: Cluster::new(Rig::settings(2), Time::START), now: Time::START, steering: None };
+    let mut rig = Rig {
+        cluster: Cluster::new(Rig::settings(2), Generation::FIRST, Time::START),
+        now: Time::START,
+        steering: None,
+    };
     check(rig.actions(), &["spawn 1 in slot 0, generation 1", "spawn 2 in slot 1, generation 1"]);
 }
 
@@ -281,7 +288,7 @@ fn stable_exits_never_make_a_slot_errored() {
 /// Crashes a slot's worker as soon as it is spawned, again and again, and returns the delays.
 fn delays(settings: &Settings, seed: u64, count: u64) -> Vec<u128> {
     let settings = Settings { max_restarts: u32::MAX, seed, ..settings.clone() };
-    let mut cluster = Cluster::new(settings, Time::START);
+    let mut cluster = Cluster::new(settings, Generation::FIRST, Time::START);
     let mut now = Time::START;
     let mut delays = Vec::new();
     for worker in 1..=count {

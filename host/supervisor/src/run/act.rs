@@ -7,10 +7,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::time::Instant;
 use wasmcluster_core::cluster::{Action, Event, Generation, Notice, SlotId, Time, WorkerId};
 use wasmcluster_core::message::{Start, ToWorker};
+use wasmcluster_core::record::{Record, Stamped};
 
 use super::{Placed, Supervisor};
 use crate::generation::Build;
-use crate::record::Record;
+use crate::history::now;
 use crate::worker::WorkerHandle;
 
 impl<R: FnMut(Record)> Supervisor<R> {
@@ -52,7 +53,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             self.queues.watch(slots, slot)?;
         }
         let listener = slots.socket(slot).ok_or(io::ErrorKind::NotConnected)?;
-        let Build { artifact, built, guest, serving } =
+        let Build { artifact, built, guest, serving, .. } =
             self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
         let (guest, serving) = (guest.clone(), serving.clone());
         let start =
@@ -77,6 +78,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn notify(&mut self, notice: Notice) {
+        self.chronicle.note(&notice);
         if notice == Notice::AllServing {
             self.serving = true;
             (self.records)(Record::Serving {
@@ -93,7 +95,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
             self.builds.retain(|generation, _| *generation == serving);
         }
         let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
-        (self.records)(Record::Cluster { pid, notice });
+        let slots = self.cluster.active().count();
+        let record = Record::Cluster { pid, notice: notice.clone() };
+        let ended = self.waiting.note(&notice, &Stamped { at: now(), record: record.clone() }, slots);
+        (self.records)(record);
+        self.chronicle.then_say(ended);
     }
 }
 

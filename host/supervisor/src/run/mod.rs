@@ -1,12 +1,15 @@
 //! The loop: wait for one input, tell the cluster, do what it says.
 
 mod act;
-mod reload;
+mod renew;
 mod requests;
 mod scale;
 mod traffic;
+mod waiting;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::task::JoinSet;
@@ -14,20 +17,24 @@ use tokio::time::{Instant, sleep_until};
 use wasmcluster_core::cluster::{
     Cluster, Event, Generation, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
+use wasmcluster_core::history::Way;
 use wasmcluster_core::message::{FromWorker, MemoryReset};
+use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
 
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
 use crate::generation::{Build, Origin};
+use crate::history::Chronicle;
+use crate::log::Log;
 use crate::queues::Queues;
-use crate::record::{Record, Source};
 use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
 use crate::worker::{WorkerHandle, WorkerInput};
 
-use self::reload::next_build;
+use self::renew::{Coming, entry, next_build};
+use self::waiting::Waiting;
 
 /// Inputs of workers that may wait. Full, it slows down the workers that have most to say.
 const QUEUE: usize = 64;
@@ -67,9 +74,18 @@ pub(crate) struct Supervisor<R> {
     rollout: Plan,
     /// What the generations are that may be spawned.
     builds: BTreeMap<Generation, Build>,
+    /// The one that everything began with.
+    first: Generation,
     newest: Generation,
     /// The build of the next generation, at most one. Dropping it ends its builder.
     rebuilding: JoinSet<Result<Build, ServeError>>,
+    /// What it is that is being built.
+    coming: Option<Coming>,
+    /// Commands that wait for a generation.
+    waiting: Waiting,
+    chronicle: Chronicle,
+    /// The end of the log. Whatever goes to `records` is noted there first.
+    log: Rc<RefCell<Log>>,
     builder_says: UnboundedSender<Record>,
     builder_said: UnboundedReceiver<Record>,
     records: R,
@@ -98,10 +114,14 @@ impl<R: FnMut(Record)> Supervisor<R> {
         first: Build,
         (settings, rollout): (Settings, Plan),
         control: Control,
-        records: R,
+        mut chronicle: Chronicle,
+        (records, log): (R, Rc<RefCell<Log>>),
     ) -> Self {
         let (inputs, received) = channel(QUEUE);
         let (builder_says, builder_said) = unbounded_channel();
+        let generation = chronicle.history().next();
+        chronicle.start(builder_says.clone());
+        chronicle.begin(entry(generation, &first, Way::Start));
         Self {
             claim,
             queues,
@@ -109,13 +129,18 @@ impl<R: FnMut(Record)> Supervisor<R> {
             unsteered: false,
             origin,
             rollout,
-            builds: BTreeMap::from([(Generation::FIRST, first)]),
-            newest: Generation::FIRST,
+            builds: BTreeMap::from([(generation, first)]),
+            first: generation,
+            newest: generation,
             rebuilding: JoinSet::new(),
+            coming: None,
+            waiting: Waiting::default(),
+            chronicle,
+            log,
             builder_says,
             builder_said,
             records,
-            cluster: Cluster::new(settings, Time::START),
+            cluster: Cluster::new(settings, generation, Time::START),
             started: Instant::now(),
             workers: BTreeMap::new(),
             inputs,
@@ -160,8 +185,12 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     /// Gives back the address and then the name. Whoever asked for the end learns of it last.
-    async fn end(self, outcome: Outcome) -> Result<(), ServeError> {
+    async fn end(mut self, outcome: Outcome) -> Result<(), ServeError> {
         drop(self.claim);
+        self.chronicle.close();
+        // Whoever still waits for a generation, or reads along, has heard all there was.
+        drop(self.waiting);
+        self.log.borrow_mut().close();
         self.control.close(self.awaiting_end).await;
         match outcome {
             Outcome::Asked => Ok(()),
@@ -200,7 +229,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
             Input::Signal(Wish::Scale(by)) => self.scale_by(by),
-            Input::BuilderSaid(record) => (self.records)(record),
+            Input::BuilderSaid(record) => self.pass_on(record),
             Input::Rebuilt(built) => self.rebuilt(*built),
             Input::Timeout => {
                 let now = self.now();
@@ -215,7 +244,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             Input::Worker(worker, input) => self.listen_to(worker, input),
             Input::Standing(queues) => self.tend(&queues),
-            Input::Control(ControlInput::Asked { request, answers }) => self.answer(request, answers),
+            Input::Control(ControlInput::Asked { request, descriptor, answers }) => {
+                self.answer(request, descriptor, answers);
+            }
             Input::Control(ControlInput::Stranger { uid, pid }) => {
                 (self.records)(Record::StrangerRefused { uid, pid });
             }
@@ -233,7 +264,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
                 let reason = rejection.message.clone();
-                if self.newest == Generation::FIRST {
+                if self.newest == self.first {
                     self.rejection.get_or_insert(rejection);
                 }
                 self.tell(Event::WorkerFailed { worker, reason });
@@ -267,7 +298,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     fn stop(&mut self, fast: bool) {
         (self.records)(Record::Stopping { fast });
         self.asked_to_stop = true;
-        self.rebuilding.abort_all();
+        self.stop_building();
         self.tell(if fast { Event::StopFast } else { Event::Stop });
     }
 }

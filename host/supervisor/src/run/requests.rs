@@ -1,15 +1,31 @@
 //! What commands ask, and what they hear.
 
+use std::os::fd::OwnedFd;
+
 use wasmcluster_core::control::{AppStatus, FromSupervisor, ToSupervisor};
+use wasmcluster_core::history::Way;
+use wasmcluster_core::record::Record;
 
 use super::Supervisor;
 use crate::control::Answers;
-use crate::record::Record;
+use crate::generation::Source;
 
 impl<R: FnMut(Record)> Supervisor<R> {
-    pub(super) fn answer(&mut self, request: ToSupervisor, answers: Answers) {
+    pub(super) fn answer(
+        &mut self,
+        request: ToSupervisor,
+        descriptor: Option<OwnedFd>,
+        mut answers: Answers,
+    ) {
         match request {
-            ToSupervisor::Status => answers.send(FromSupervisor::Status(Box::new(self.status()))),
+            ToSupervisor::Status => answers.end(FromSupervisor::Status(Box::new(self.status()))),
+            ToSupervisor::Push { name } => self.push(name, descriptor, answers),
+            ToSupervisor::Reload => self.renew_for(answers, Way::Reload, Source::Own),
+            ToSupervisor::Rollback { to } => self.roll_back(to, answers),
+            ToSupervisor::History => {
+                answers.end(FromSupervisor::History(self.chronicle.history().entries().to_vec()));
+            }
+            ToSupervisor::Logs { last, follow } => self.log.borrow_mut().show(last, follow, answers),
             ToSupervisor::Stop { fast } => {
                 if fast || !self.cluster.is_stopping() {
                     self.stop(fast);
@@ -23,16 +39,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     fn status(&self) -> AppStatus {
         let pid = |worker| Some(self.workers.get(&worker)?.handle.pid);
+        let build = self.builds.get(&self.cluster.generation());
         AppStatus {
             name: self.control.name().clone(),
             pid: std::process::id(),
             addr: self.claim.addr,
-            component: self.origin.component.name(),
-            digest: self
-                .builds
-                .get(&self.cluster.generation())
-                .map(|build| build.built.digest.clone())
-                .unwrap_or_default(),
+            component: build.map(|build| build.name.clone()).unwrap_or_default(),
+            digest: build.map(|build| build.built.digest.clone()).unwrap_or_default(),
             uptime: self.started.elapsed(),
             cluster: self.cluster.status(self.now(), pid),
         }

@@ -3,11 +3,11 @@
 use core::num::NonZeroU16;
 
 use wasmcluster_core::cluster::Event;
+use wasmcluster_core::record::Record;
 
 use super::Supervisor;
 use crate::instances::Instances;
 use crate::limits::{self, TooFewDescriptors};
-use crate::record::Record;
 
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Wants so many slots.

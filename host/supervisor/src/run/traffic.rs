@@ -5,11 +5,11 @@ use std::io;
 use tokio::time::Instant;
 use wasmcluster_core::cluster::Slot;
 use wasmcluster_core::message::ToWorker;
+use wasmcluster_core::record::Record;
 use wasmcluster_core::stealing::{Hand, Queue};
 use wasmcluster_core::steering::Steering;
 
 use super::Supervisor;
-use crate::record::Record;
 
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Deals new connections out as the cluster wants them.

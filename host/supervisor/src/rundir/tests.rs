@@ -104,7 +104,7 @@ fn what_a_killed_supervisor_left_is_taken_over() {
     // As SIGKILL would: the lock is gone, and nothing else.
     let AppDir { parent, directory, name: _ } = &app;
     assert_eq!(parent.names().expect("readable"), [name("demo")]);
-    fs::rename(through(directory).join(SOCKET), scratch.0.join("kept")).expect("ours");
+    fs::rename(through(&**directory).join(SOCKET), scratch.0.join("kept")).expect("ours");
     drop(app);
     fs::create_dir(scratch.0.join("demo")).expect("ours");
     fs::set_permissions(scratch.0.join("demo"), Permissions::from_mode(0o700)).expect("ours");

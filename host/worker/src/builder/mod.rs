@@ -5,6 +5,7 @@
 
 mod cache;
 mod inspect;
+mod kept;
 
 use std::fs::File;
 use std::io::Read;
@@ -39,8 +40,8 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<(), ParentError> {
     let mut supervisor = Supervisor::new()?;
-    let ToBuilder::Build { name } = supervisor.receive()?;
-    let answer = match build(&mut supervisor, &name) {
+    let ToBuilder::Build { name, expected, keep } = supervisor.receive()?;
+    let answer = match build(&mut supervisor, &name, expected.as_deref(), keep) {
         Ok(built) => FromBuilder::Built(built),
         Err(Refusal::Rejected(rejection)) => FromBuilder::Rejected(rejection),
         Err(Refusal::Cache(error)) => FromBuilder::CacheFailed { message: error.to_string() },
@@ -59,17 +60,42 @@ enum Refusal {
     Parent(#[from] ParentError),
 }
 
-fn build(supervisor: &mut Supervisor, name: &str) -> Result<Built, Refusal> {
+fn build(
+    supervisor: &mut Supervisor,
+    name: &str,
+    expected: Option<&str>,
+    keep: bool,
+) -> Result<Built, Refusal> {
     let mut bytes = Vec::new();
     File::from(inherited(fd::COMPONENT))
         .read_to_end(&mut bytes)
         .map_err(|error| Rejection { message: format!("cannot read `{name}`: {error}"), hint: None })?;
-    let inspected = inspect::component(name, &bytes)?;
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    if expected.is_some_and(|expected| expected != hex(&digest)) {
+        return Err(Refusal::Rejected(Rejection::new(
+            format!("what was kept of `{name}` is damaged: it is not what was served then"),
+            "push the component again",
+        )));
+    }
+    let mut built = artifact(supervisor, name, &bytes, digest)?;
+    if keep && let Err(error) = kept::keep(&inherited(fd::KEPT), &built.digest, &bytes) {
+        built.not_kept = Some(error.to_string());
+    }
+    Ok(built)
+}
+
+/// Finds the artifact, or makes it.
+fn artifact(
+    supervisor: &mut Supervisor,
+    name: &str,
+    bytes: &[u8],
+    digest: [u8; 32],
+) -> Result<Built, Refusal> {
+    let inspected = inspect::component(name, bytes)?;
     let engine = engine::compiler(inspected.shape).map_err(|error| Rejection {
         message: format!("cannot compile for this machine: {error:#}"),
         hint: Some("x86-64 and aarch64 are supported".into()),
     })?;
-    let digest: [u8; 32] = Sha256::digest(&bytes).into();
     let key = Sha256::new().chain_update(engine::fingerprint(&engine)).chain_update(digest).finalize();
 
     let cache = Cache::new(inherited(fd::CACHE), hex(&key));
@@ -79,6 +105,8 @@ fn build(supervisor: &mut Supervisor, name: &str) -> Result<Built, Refusal> {
         shape: inspected.shape,
         needs: entry.needs,
         digest: hex(&digest),
+        bytes: bytes.len() as u64,
+        not_kept: None,
         cached,
         replaced_damaged,
     };
@@ -93,7 +121,7 @@ fn build(supervisor: &mut Supervisor, name: &str) -> Result<Built, Refusal> {
         return Ok(found(entry, true, replaced_damaged));
     }
     supervisor.send(&FromBuilder::Compiling { bytes: bytes.len() as u64 })?;
-    let (artifact, needs) = compile(&engine, &inspected, name, &bytes)?;
+    let (artifact, needs) = compile(&engine, &inspected, name, bytes)?;
     let entry = cache.store(&lock, &artifact, needs)?;
     Ok(found(entry, false, replaced_damaged))
 }

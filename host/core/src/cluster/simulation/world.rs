@@ -75,7 +75,7 @@ impl<'a> World<'a> {
             now: Time::START,
             temper,
             kind: false,
-            cluster: Cluster::new(settings.clone(), Time::START),
+            cluster: Cluster::new(settings.clone(), Generation::FIRST, Time::START),
             ledger: Ledger::new(settings.clone()),
             alive: BTreeMap::new(),
             agenda: BTreeMap::new(),

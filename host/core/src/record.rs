@@ -1,14 +1,33 @@
 //! What an operator may want to read, as data. The words are the command's business.
+//!
+//! The supervisor makes them for its own log, keeps the last ones, and sends them to commands that follow what happens.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use serde::{Serialize, Serializer};
-use wasmcluster_core::cluster::{Generation, Notice, SlotId};
-use wasmcluster_core::message::{MemoryReset, Report};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::time::millis;
+use crate::cluster::{Generation, Notice, SlotId};
+use crate::message::{MemoryReset, Report};
+
+/// A moment of the world's calendar, in milliseconds since 1970. Whoever has a clock makes it, and whoever shows it turns
+/// it into words.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Stamp(pub u64);
+
+/// A record, and when it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// When.
+    pub at: Stamp,
+    /// What.
+    pub record: Record,
+}
 
 /// One thing worth a line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// The component is being compiled, and has been for a while.
@@ -18,7 +37,7 @@ pub enum Record {
         /// Its size.
         bytes: u64,
         /// The time since compilation began.
-        #[serde(rename = "elapsed_ms", serialize_with = "millis")]
+        #[serde(rename = "elapsed_ms", with = "millis")]
         elapsed: Duration,
     },
     /// Another process compiles the same component, and has for a while.
@@ -26,7 +45,7 @@ pub enum Record {
         /// What it is called.
         component: String,
         /// The time since we began to wait.
-        #[serde(rename = "elapsed_ms", serialize_with = "millis")]
+        #[serde(rename = "elapsed_ms", with = "millis")]
         elapsed: Duration,
     },
     /// A file in the cache was not what had been written there; it was compiled again.
@@ -50,6 +69,25 @@ pub enum Record {
     Reloading {
         /// What it is called.
         component: String,
+    },
+    /// A component was pushed.
+    Pushed {
+        /// What it is called.
+        component: String,
+    },
+    /// Somebody wants an older generation back.
+    RollingBack {
+        /// What its component is called.
+        component: String,
+        /// Which one.
+        to: Generation,
+    },
+    /// What was asked for is what is served already.
+    Unchanged {
+        /// What the component is called.
+        component: String,
+        /// The generation that is served.
+        generation: Generation,
     },
     /// What the component is now cannot be served. What was served goes on.
     ReloadFailed {
@@ -104,6 +142,13 @@ pub enum Record {
         /// What it did.
         reason: String,
     },
+    /// The history on disk cannot be read or written. It goes on in memory.
+    HistoryFailed {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// Another user came to the control socket, and was turned away.
     StrangerRefused {
         /// Who.
@@ -126,7 +171,7 @@ pub enum Record {
 }
 
 /// Who wrote a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum Source {
     /// The worker of a slot.
@@ -141,15 +186,11 @@ pub enum Source {
 }
 
 /// A child's two streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Descriptor 1.
     Stdout,
     /// Descriptor 2.
     Stderr,
-}
-
-fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

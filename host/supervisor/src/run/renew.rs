@@ -1,0 +1,222 @@
+//! The next generation: having it built, and wanting it.
+
+use std::os::fd::OwnedFd;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use wasmcluster_core::cluster::{Event, Generation};
+use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
+use wasmcluster_core::history::{Entry, Fate, Way};
+use wasmcluster_core::record::{Record, Stamped};
+
+use super::Supervisor;
+use super::waiting::{Asker, Waiter};
+use crate::control::Answers;
+use crate::error::ServeError;
+use crate::generation::{Build, Source};
+use crate::history::now;
+
+/// A generation that is being built.
+pub(super) struct Coming {
+    way: Way,
+    /// None where nobody waits: a signal has no one to answer to.
+    asker: Option<Asker>,
+}
+
+impl<R: FnMut(Record)> Supervisor<R> {
+    /// Builds what the app's own component is now, because a signal says so.
+    pub(super) fn reload(&mut self) {
+        if !self.cluster.is_stopping() {
+            self.renew(Way::Reload, Source::Own, None);
+        }
+    }
+
+    /// Builds what somebody sent.
+    pub(super) fn push(&mut self, name: String, bytes: Option<OwnedFd>, answers: Answers) {
+        match bytes {
+            Some(bytes) => self.renew_for(answers, Way::Push, Source::Sent { name, bytes }),
+            None => self.refuse(answers, Fault::Other, "there came no file with the push", None),
+        }
+    }
+
+    /// Builds the component of an older generation under what is configured now. One whose slots have not all been left
+    /// is returned to as it is.
+    pub(super) fn roll_back(&mut self, to: Option<Generation>, answers: Answers) {
+        if let Some(from) = self.cluster.replaced()
+            && to.is_none_or(|to| to == from)
+            && !self.cluster.is_stopping()
+        {
+            return self.turn_back(from, answers);
+        }
+        let history = self.chronicle.history();
+        let entry = match history.target(to, self.cluster.generation()) {
+            Ok(entry) => entry.clone(),
+            Err(error) => {
+                let hint = "`wasmcluster history` lists what there is".to_owned();
+                return self.refuse(answers, Fault::Component, error.to_string(), Some(hint));
+            }
+        };
+        match self.chronicle.component(&entry) {
+            Ok(bytes) => {
+                let Entry { generation: to, component: name, digest, .. } = entry;
+                self.renew_for(answers, Way::Rollback { to }, Source::Kept { name, bytes, digest });
+            }
+            Err(error) => {
+                let hint = format!("push the component again; it was called `{}`", entry.component);
+                self.refuse(answers, Fault::Component, error.to_string(), Some(hint));
+            }
+        }
+    }
+
+    /// Gives up the rollout that is under way, or goes on doing so.
+    fn turn_back(&mut self, from: Generation, mut answers: Answers) {
+        answers.send(FromSupervisor::Heard);
+        answers.send(FromSupervisor::Rolling { generation: from, from: self.cluster.generation() });
+        self.forget_coming();
+        self.waiting.add(Waiter::back(from, Asker::new(answers)));
+        self.tell(Event::Roll { generation: from, plan: self.rollout });
+    }
+
+    /// Builds for somebody who waits for what becomes of it.
+    pub(super) fn renew_for(&mut self, mut answers: Answers, way: Way, source: Source) {
+        if self.cluster.is_stopping() {
+            return self.refuse(answers, Fault::Other, "the app is stopping", None);
+        }
+        answers.send(FromSupervisor::Heard);
+        self.renew(way, source, Some(Asker::new(answers)));
+    }
+
+    /// Builds. What is being built for somebody else is not wanted any more.
+    fn renew(&mut self, way: Way, source: Source, asker: Option<Asker>) {
+        let component = self.origin.name(&source);
+        (self.records)(match way {
+            Way::Start | Way::Reload => Record::Reloading { component },
+            Way::Push => Record::Pushed { component },
+            Way::Rollback { to } => Record::RollingBack { component, to },
+        });
+        self.forget_coming();
+        self.coming = Some(Coming { way, asker });
+        let (origin, says) = (self.origin.clone(), self.builder_says.clone());
+        self.rebuilding.spawn(async move {
+            origin
+                .build(source, &mut |record| {
+                    // Nobody listens when everything ends.
+                    let _ = says.send(record);
+                })
+                .await
+        });
+    }
+
+    /// Ends the build that is under way, because something else is wanted.
+    fn forget_coming(&mut self) {
+        self.rebuilding.abort_all();
+        if let Some(Coming { asker: Some(asker), .. }) = self.coming.take() {
+            asker.answers.end(FromSupervisor::Ended(Ended::Superseded { generation: None }));
+        }
+    }
+
+    /// Ends the build that is under way, because everything ends.
+    pub(super) fn stop_building(&mut self) {
+        self.rebuilding.abort_all();
+        if let Some(Coming { asker: Some(asker), .. }) = self.coming.take() {
+            self.refuse(asker.answers, Fault::Other, "the app is stopping", None);
+        }
+    }
+
+    /// What a builder says, for the log and for whoever waits for it.
+    pub(super) fn pass_on(&mut self, record: Record) {
+        if let Some(Coming { asker: Some(asker), .. }) = &mut self.coming {
+            asker.answers.send_record(&Stamped { at: now(), record: record.clone() });
+        }
+        (self.records)(record);
+    }
+
+    /// Rolls out what was built, if it could be.
+    pub(super) fn rebuilt(&mut self, built: Result<Build, ServeError>) {
+        let Some(Coming { way, asker }) = self.coming.take() else { return };
+        let serving = self.cluster.generation();
+        match built {
+            Ok(build) if way != Way::Reload && self.is_served(&build) => {
+                (self.records)(Record::Unchanged { component: build.name, generation: serving });
+                if let Some(asker) = asker {
+                    asker.answers.end(FromSupervisor::Ended(Ended::Unchanged { generation: serving }));
+                }
+            }
+            Ok(build) => self.roll(build, way, asker),
+            Err(error) => {
+                let (message, hint) = (error.to_string(), error.hint());
+                let serving = self.cluster.replaced().unwrap_or(serving);
+                if let Some(asker) = asker {
+                    self.refuse(asker.answers, fault(&error), message.clone(), hint.clone());
+                }
+                (self.records)(Record::ReloadFailed { message, hint, serving });
+            }
+        }
+    }
+
+    fn roll(&mut self, build: Build, way: Way, asker: Option<Asker>) {
+        let generation = self.chronicle.history().next();
+        let from = self.cluster.replaced().unwrap_or(self.cluster.generation());
+        self.chronicle.begin(entry(generation, &build, way));
+        self.builds.insert(generation, build);
+        self.newest = generation;
+        if let Some(mut asker) = asker {
+            asker.answers.send(FromSupervisor::Rolling { generation, from });
+            self.waiting.add(Waiter::new(generation, asker));
+        }
+        self.tell(Event::Roll { generation, plan: self.rollout });
+    }
+
+    /// Whether this is what all slots serve, or will again once their workers are back.
+    fn is_served(&self, build: &Build) -> bool {
+        let serving = self.builds.get(&self.cluster.generation());
+        self.cluster.replaced().is_none() && serving.is_some_and(|serving| serving.is_like(build))
+    }
+
+    fn refuse(&self, answers: Answers, fault: Fault, message: impl Into<String>, hint: Option<String>) {
+        let serving = self.cluster.replaced().unwrap_or(self.cluster.generation());
+        let refused = Ended::Refused { fault, message: message.into(), hint, serving };
+        answers.end(FromSupervisor::Ended(refused));
+    }
+}
+
+/// What is remembered of a generation that was just built.
+pub(super) fn entry(generation: Generation, build: &Build, way: Way) -> Entry {
+    Entry {
+        generation,
+        component: build.name.clone(),
+        digest: build.built.digest.clone(),
+        bytes: build.built.bytes,
+        at: now(),
+        way,
+        fate: Fate::Rolling,
+    }
+}
+
+fn fault(error: &ServeError) -> Fault {
+    match error {
+        ServeError::Component(_) | ServeError::Rejected(_) => Fault::Component,
+        ServeError::Cache(_) => Fault::Cache,
+        _ => Fault::Other,
+    }
+}
+
+impl Asker {
+    fn new(answers: Answers) -> Self {
+        Self { answers, since: Instant::now() }
+    }
+}
+
+/// The next build that came to its end; none if none is under way. Cancel safe.
+///
+/// One that was ended because another is wanted is passed over here: a branch of `select` that it failed to match would
+/// be off until something else happens, and on an idle app nothing does.
+pub(super) async fn next_build(
+    rebuilding: &mut JoinSet<Result<Build, ServeError>>,
+) -> Option<Result<Build, ServeError>> {
+    loop {
+        if let Ok(built) = rebuilding.join_next().await? {
+            return Some(built);
+        }
+    }
+}
