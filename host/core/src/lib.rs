@@ -12,5 +12,6 @@ pub mod message;
 pub mod outbound;
 pub mod record;
 pub mod rejection;
+pub mod sample;
 pub mod stealing;
 pub mod steering;

@@ -6,6 +6,7 @@ use core::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, Plan, SlotId, Wear, WorkerId};
+use crate::sample::Sample;
 
 /// Something that happened, reported by the supervisor.
 ///
@@ -78,6 +79,14 @@ pub enum Event {
         worker: WorkerId,
         /// By what.
         wear: Wear,
+    },
+    /// A worker is alive, and this is what it has served so far. To be told for every worker, more often than
+    /// [`heartbeat_timeout`](super::Settings::heartbeat_timeout).
+    WorkerPulse {
+        /// Which one.
+        worker: WorkerId,
+        /// What it has served since it is ready.
+        served: Sample,
     },
     /// The operator wants the cluster to stop after finishing its requests. The second time, at once.
     Stop,

@@ -17,6 +17,7 @@
 
 mod action;
 mod event;
+mod gate;
 mod id;
 mod notice;
 mod reconcile;
@@ -42,6 +43,7 @@ use fastrand::Rng;
 
 pub use self::action::{Action, Outcome};
 pub use self::event::{Event, Exit};
+pub use self::gate::{Gate, Worse};
 pub use self::id::{Generation, SlotId, WorkerId};
 pub use self::notice::{Cause, Notice};
 pub use self::rollout::{Abort, Plan};
@@ -123,6 +125,7 @@ impl Cluster {
             Event::Roll { generation, plan } => self.roll(generation, plan, now),
             Event::Scale { slots } => self.scale(slots),
             Event::Restart { slot } => self.restart(slot),
+            Event::WorkerPulse { worker, served } => self.worker_pulse(worker, served, now),
             Event::WorkerWorn { worker, wear } => self.worker_worn(worker, wear),
             Event::Stop => self.stop(Outcome::Asked, matches!(self.life, Life::Stopping { .. })),
             Event::StopFast => self.stop(Outcome::Asked, true),
@@ -232,6 +235,11 @@ impl Cluster {
         let slot = &mut self.slots[index];
         let worker = slot.workers.remove(position);
         let slot_id = slot.id();
+        if let Some(rollout) = &mut self.rollout
+            && rollout.from == worker.generation()
+        {
+            rollout.served_before.add(&worker.served_in_rollout());
+        }
         if !worker.is_wanted(slot.wanted) {
             let exit = match how {
                 Gone::Exited(exit) => Some(exit),

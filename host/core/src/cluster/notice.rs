@@ -41,6 +41,17 @@ pub enum Notice {
         #[serde(rename = "timeout_ms", with = "millis")]
         timeout: Duration,
     },
+    /// A worker said nothing for too long and is being killed. [`WorkerCrashed`](Self::WorkerCrashed) follows when it is
+    /// gone.
+    WorkerSilent {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// How long it has been silent.
+        #[serde(rename = "silent_ms", with = "millis")]
+        silent: Duration,
+    },
     /// A worker that was wanted is gone.
     WorkerCrashed {
         /// Which one.
@@ -173,6 +184,12 @@ pub enum Cause {
     },
     /// It was killed because it was not ready in time.
     StartTimedOut,
+    /// It was killed because it had said nothing for too long.
+    Silent {
+        /// How long.
+        #[serde(rename = "silent_ms", with = "millis")]
+        silent: Duration,
+    },
     /// It said that it cannot start, although its generation has served before.
     Failed {
         /// What it said.

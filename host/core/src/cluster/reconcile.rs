@@ -1,8 +1,12 @@
 //! From what is wanted and what is there to what must be done.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::{Action, Cause, Cluster, Life, Notice, Outcome, Phase, Slot, Time, Worker, WorkerId};
+
+/// Whoever wakes this much later than asked was held up.
+const OVERSLEPT: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Closes the gap between wanted and actual, in every slot, as far as it can be closed at once. Doing it twice
@@ -133,7 +137,17 @@ impl Cluster {
                 self.notify(Notice::DrainDeadlinePassed { worker: id, slot: slot_id });
             }
             Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),
-            Phase::Serving | Phase::Killed => return false,
+            Phase::Serving => {
+                let silent = now - worker.heard;
+                // Nobody looked for so long that what it said may still be on its way: we were held up ourselves.
+                if self.settings.heartbeat_timeout.is_some_and(|timeout| silent > timeout + OVERSLEPT) {
+                    worker.heard = now;
+                } else {
+                    self.notify(Notice::WorkerSilent { worker: id, slot: slot_id, silent });
+                    self.condemn(slot, index, Cause::Silent { silent });
+                }
+            }
+            Phase::Killed => return false,
         }
         true
     }

@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Cluster, Generation, Life, Notice, Slot, Time, Worker, WorkerId};
+use super::{Cause, Cluster, Gate, Generation, Life, Notice, Slot, Time, Worker, WorkerId, Worse};
+use crate::sample::Sample;
 
 /// How careful a rollout is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Plan {
     pub bake: Duration,
     /// How many percent of the new connections they get, together, until the others follow. The same as others if none.
     pub share: Option<u8>,
+    /// What they are judged by while they serve beside others.
+    pub gate: Gate,
 }
 
 /// A rollout that is under way.
@@ -30,6 +33,9 @@ pub(super) struct Rollout {
     /// What the new generation gets of the new connections, in percent, as long as it is only tried.
     share: Option<u8>,
     began: Time,
+    pub(super) gate: Gate,
+    /// What workers of the old generation that are gone have served since it began.
+    pub(super) served_before: Sample,
 }
 
 /// How far a rollout is.
@@ -61,6 +67,8 @@ pub enum Abort {
         /// What brought it down.
         cause: Cause,
     },
+    /// It does worse than the old one.
+    Worse(Worse),
     /// Another generation is wanted instead.
     Superseded {
         /// Which one.
@@ -83,7 +91,18 @@ impl Cluster {
         }
         let left = self.rolling_to();
         self.end_rollout(Abort::Superseded { by: generation });
-        self.rollout = Some(Rollout { from, stage: Stage::Canary(plan), share: plan.share, began: now });
+        let (stage, gate) = (Stage::Canary(plan), plan.gate);
+        self.rollout = Some(Rollout {
+            from,
+            stage,
+            share: plan.share,
+            began: now,
+            gate,
+            served_before: Sample::default(),
+        });
+        for worker in self.slots.iter_mut().flat_map(|slot| &mut slot.workers) {
+            worker.served_before = worker.served.clone();
+        }
         self.notify(Notice::RolloutBegan { generation, from });
         self.generation = generation;
         if let Some(left) = left {

@@ -15,6 +15,9 @@ pub struct Settings {
     pub kill_timeout: Duration,
     /// What a worker gets between its drain deadline and SIGKILL, to cut, report and exit.
     pub exit_grace: Duration,
+    /// How long a worker that serves may be silent. After that it is killed: something holds it up that is no guest. None
+    /// to wait for ever.
+    pub heartbeat_timeout: Option<Duration>,
     /// How many unstable exits a slot may have within `restart_window`. One more and it is errored.
     pub max_restarts: u32,
     /// The length of the window in which unstable exits are counted. It slides: an exit counts until it is older
@@ -41,6 +44,7 @@ impl Settings {
             listen_timeout: Duration::from_secs(10),
             kill_timeout: Duration::from_secs(10),
             exit_grace: Duration::from_millis(500),
+            heartbeat_timeout: None,
             max_restarts: 10,
             // Eleven restarts with the default backoff take 40 s; a worker that also uses up its listen timeout
             // each time needs two minutes more.

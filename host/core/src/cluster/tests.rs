@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::{
     Abort, Action, Cause, Cluster, Event, Exit, Generation, Notice, Outcome, Settings, SlotPhase, Status,
-    Time, Wear, WorkerId, WorkerPhase,
+    Time, Wear, WorkerId, WorkerPhase, Worse,
 };
 use crate::steering::Steering;
 
+mod pulse;
 mod rollout;
 mod scale;
 mod steering;
@@ -148,10 +149,14 @@ fn words(action: &Action) -> String {
             Notice::StartTimedOut { worker, timeout, .. } => {
                 format!("{worker} not ready within {}", timeout.as_millis())
             }
+            Notice::WorkerSilent { worker, silent, .. } => {
+                format!("{worker} silent for {}", silent.as_millis())
+            }
             Notice::WorkerCrashed { worker, uptime, cause, restart_in, .. } => {
                 let cause = match cause {
                     Cause::Exited { exit } => exit.to_string(),
                     Cause::StartTimedOut => "timed out".to_owned(),
+                    Cause::Silent { .. } => "silent".to_owned(),
                     Cause::Failed { reason } => format!("failed: {reason}"),
                     Cause::SpawnFailed { reason } => format!("not spawned: {reason}"),
                 };
@@ -187,6 +192,10 @@ fn words(action: &Action) -> String {
             Notice::RolloutAborted { generation, abort } => match abort {
                 Abort::Refused { reason } => format!("{generation} aborted: refused: {reason}"),
                 Abort::Crashed { worker, .. } => format!("{generation} aborted: {worker} crashed"),
+                Abort::Worse(Worse::Errors { errors, requests, .. }) => {
+                    format!("{generation} aborted: {errors} of {requests} failed")
+                }
+                Abort::Worse(Worse::Latency { .. }) => format!("{generation} aborted: slow"),
                 Abort::Superseded { by } => format!("{generation} aborted: superseded by {by}"),
                 Abort::Stopping => format!("{generation} aborted: stopping"),
             },

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::sample::Sample;
+
 use super::{Cause, Generation, Settings, Time, Wear, WorkerId};
 
 /// A worker, from the decision to spawn it until it was reaped.
@@ -20,6 +22,12 @@ pub struct Worker {
     pub(super) worn: Option<Wear>,
     /// Whether its turn has come: it serves until the other one does.
     pub(super) leaving: bool,
+    /// When it last said that it lives.
+    pub(super) heard: Time,
+    /// What it has served, as far as it said.
+    pub(super) served: Sample,
+    /// What of that was before the rollout under way began.
+    pub(super) served_before: Sample,
     /// Whether its drain report was taken. A second one is an echo.
     pub(super) reported: bool,
 }
@@ -59,6 +67,9 @@ impl Worker {
             dismissed: false,
             worn: None,
             leaving: false,
+            heard: now,
+            served: Sample::default(),
+            served_before: Sample::default(),
             reported: false,
         }
     }
@@ -111,6 +122,7 @@ impl Worker {
         }
         self.phase = Phase::Serving;
         self.ready = Some(now);
+        self.heard = now;
         Some(now - self.spawned)
     }
 
@@ -119,7 +131,8 @@ impl Worker {
         match self.phase {
             Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false } => Some(deadline),
             Phase::Draining { deadline, overdue: true } => Some(deadline + settings.exit_grace),
-            Phase::Serving | Phase::Killed => None,
+            Phase::Serving => settings.heartbeat_timeout.map(|timeout| self.heard + timeout),
+            Phase::Killed => None,
         }
     }
 }

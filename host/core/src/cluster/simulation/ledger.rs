@@ -1,6 +1,7 @@
 //! What a cluster owes, by the rules, told apart from how it keeps them.
 
 mod action;
+mod pulse;
 mod rollout;
 mod scale;
 mod steering;
@@ -16,6 +17,7 @@ use super::super::{
     WorkerId,
 };
 use super::owed::Owed;
+use crate::sample::Sample;
 
 /// A process as far as the cluster was told about it.
 #[derive(Debug)]
@@ -33,6 +35,9 @@ pub(super) struct Process {
     /// Serves until another one of its generation does.
     leaving: bool,
     cause: Option<Cause>,
+    heard: Time,
+    served: Sample,
+    served_before: Sample,
     reported: bool,
     pub(super) reaped: bool,
 }
@@ -47,7 +52,8 @@ impl Process {
     }
 
     fn is_serving(&self) -> bool {
-        !self.reaped && self.ready.is_some() && self.drain.is_none() && !self.killed
+        let condemned = self.killed || self.cause.is_some();
+        !self.reaped && self.ready.is_some() && self.drain.is_none() && !condemned
     }
 }
 
@@ -227,6 +233,7 @@ impl Ledger {
             Some(Event::Roll { generation, plan }) => self.roll(*generation, *plan, now),
             Some(Event::Scale { slots }) => self.scale(slots.get().into()),
             Some(Event::Restart { slot }) => self.restart(*slot),
+            Some(Event::WorkerPulse { worker, served }) => self.pulse(*worker, served, now),
             Some(Event::WorkerWorn { worker, wear }) => self.worn(*worker, *wear),
             Some(Event::Stop) => self.stop_asked(false),
             Some(Event::StopFast) => self.stop_asked(true),
@@ -303,6 +310,19 @@ impl Ledger {
                 process.cause = Some(Cause::StartTimedOut);
                 owed.extend([Owed::StartTimedOut(worker), Owed::Kill(worker)]);
             }
+            if let Some(timeout) = self.settings.heartbeat_timeout
+                && process.is_serving()
+                && process.heard + timeout <= now
+            {
+                let silent = now - process.heard;
+                if silent > timeout + Duration::from_secs(1) {
+                    process.heard = now;
+                } else {
+                    process.cause = Some(Cause::Silent { silent });
+                    self.bereft.insert(process.slot);
+                    owed.extend([Owed::Silent(worker), Owed::Kill(worker)]);
+                }
+            }
             if let Some(deadline) = process.drain
                 && !process.killed
             {
@@ -320,6 +340,7 @@ impl Ledger {
     fn ready(&mut self, worker: WorkerId, now: Time) {
         let Some(process) = self.starting(worker) else { return };
         process.ready = Some(now);
+        process.heard = now;
         let (slot, generation) = (process.slot, process.generation);
         self.served.insert(generation);
         self.owe(Owed::Ready(worker));
@@ -353,6 +374,9 @@ impl Ledger {
         let (slot_id, uptime) = (process.slot, process.ready.map(|ready| now - ready));
         let (cause, generation) = (process.cause.clone().unwrap_or(how), process.generation);
         let wanted = process.is_wanted(self.slots[slot_id.index()].wanted);
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.from == generation) {
+            rollout.served_before.add(&self.processes[&worker].since_rollout());
+        }
         if served {
             self.bereft.insert(slot_id);
         }
@@ -459,6 +483,9 @@ impl Ledger {
             Process { drain: Some(deadline), overdue: false, .. } => Some(*deadline),
             Process { drain: Some(deadline), overdue: true, .. } => {
                 Some(*deadline + self.settings.exit_grace)
+            }
+            process if process.is_serving() => {
+                self.settings.heartbeat_timeout.map(|timeout| process.heard + timeout)
             }
             process => process.is_starting().then_some(process.spawned + self.settings.listen_timeout),
         });

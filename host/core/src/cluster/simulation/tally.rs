@@ -28,6 +28,7 @@ impl Tally {
             Action::Notify(notice) => match notice {
                 Notice::AllServing => "all serving",
                 Notice::StartTimedOut { .. } => "start timed out",
+                Notice::WorkerSilent { .. } => "silent",
                 Notice::WorkerCrashed { cause: Cause::Failed { .. }, .. } => "refusal of a proven generation",
                 Notice::WorkerCrashed { restart_in: Some(Duration::ZERO), .. } => "crashed",
                 Notice::WorkerCrashed { restart_in: Some(_), .. } => "restarted after backoff",
@@ -44,6 +45,7 @@ impl Tally {
                 Notice::RolloutAborted { abort, .. } => match abort {
                     Abort::Refused { .. } => "refusal of a new generation",
                     Abort::Crashed { .. } => "crash of a new generation",
+                    Abort::Worse(_) => "a generation that does worse",
                     Abort::Superseded { .. } => "superseded",
                     Abort::Stopping => "stopped in a rollout",
                 },
@@ -76,6 +78,8 @@ impl Tally {
             "refusal of a proven generation",
             "stopped from backoff",
             "baking",
+            "silent",
+            "a generation that does worse",
             "more slots",
             "fewer slots",
             "closed",

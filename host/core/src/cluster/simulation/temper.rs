@@ -16,6 +16,10 @@ pub(super) struct Temper {
     /// That a worker which serves crashes at some time.
     pub(super) crashes: u8,
     pub(super) ignores_drain: u8,
+    /// That a worker which serves says nothing from then on.
+    pub(super) falls_silent: u8,
+    /// That requests fail in a worker.
+    pub(super) fails: u8,
     /// That an event is delivered again later.
     pub(super) echoes: u8,
     pub(super) start: u64,
@@ -51,12 +55,14 @@ pub(super) fn settings(rng: &mut Rng, character: Character) -> Settings {
     let listen_timeout = Duration::from_millis(250) + millis(3_000);
     let (kill_timeout, exit_grace) = (millis(3_000), millis(500));
     let (restart_window, min_uptime) = (millis(20_000), millis(1_500));
+    let heartbeat = Duration::from_millis(500) + millis(3_000);
     let (backoff_base, backoff_cap) = (millis(200), millis(3_000));
     let settings = Settings {
         slots: NonZeroU16::MIN.saturating_add(rng.u16(0..6)),
         listen_timeout,
         kill_timeout,
         exit_grace,
+        heartbeat_timeout: if rng.u8(0..3) == 0 { Some(heartbeat) } else { None },
         max_restarts: rng.u32(0..10),
         restart_window,
         min_uptime,
@@ -90,6 +96,7 @@ fn tick(character: Character) -> u64 {
 pub(super) fn temper(rng: &mut Rng, settings: &Settings, character: Character) -> Temper {
     let listen = u64::try_from(settings.listen_timeout.as_millis()).unwrap_or(u64::MAX);
     // Most vices are absent from most worlds, so that the others get their turn.
+    let fails = rng.u8(0..60);
     let mut vice = |most: u8| if rng.u8(0..3) == 0 { rng.u8(0..=most) } else { 0 };
     let temper = Temper {
         spawn_fails: vice(50),
@@ -98,6 +105,8 @@ pub(super) fn temper(rng: &mut Rng, settings: &Settings, character: Character) -
         dies_early: vice(100),
         crashes: vice(100),
         ignores_drain: vice(100),
+        falls_silent: vice(40),
+        fails,
         echoes: vice(60),
         start: rng.u64(0..=listen + listen / 4),
         life: rng.u64(1..5_000),

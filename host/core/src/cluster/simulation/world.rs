@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::super::{
-    Action, Cluster, Event, Exit, Generation, Plan, Settings, Slot, SlotId, SlotPhase, Time, Wear, WorkerId,
+    Action, Cluster, Event, Exit, Gate, Generation, Plan, Settings, Slot, SlotId, SlotPhase, Time, Wear,
+    WorkerId,
 };
 use super::ledger::Ledger;
 use super::tally::Tally;
 use super::temper::{Temper, character, settings, temper};
+use crate::sample::Sample;
 
 /// After so many steps every world turns kind, lest one that crashes every millisecond goes on for ever.
 const ROUGH_STEPS: u32 = 250;
@@ -41,6 +43,8 @@ enum Deed {
     Ready,
     Refuse,
     Report(u64),
+    /// Says that it lives, and goes on to do so.
+    Pulse(Sample),
     Die(Exit),
 }
 
@@ -261,16 +265,42 @@ impl<'a> World<'a> {
         }
         self.note(|_| format!("  (worker {worker}: {deed:?})"));
         match deed {
-            Deed::Ready => self.send(Event::WorkerReady { worker }),
+            Deed::Ready => {
+                self.send(Event::WorkerReady { worker });
+                if !self.chance(self.temper.falls_silent) || self.kind {
+                    self.pulse(worker, Sample::default());
+                }
+            }
             Deed::Refuse => {
                 self.send(Event::WorkerFailed { worker, reason: format!("trap in worker {worker}") })
             }
+            Deed::Pulse(served) => self.pulse(worker, served),
             Deed::Report(cut) => self.send(Event::WorkerDrained { worker, cut }),
             Deed::Die(exit) => {
                 self.alive.insert(worker, false);
                 self.send(Event::WorkerExited { worker, exit });
             }
         }
+    }
+
+    /// A worker says what it has served, and will again in time, unless it falls silent.
+    fn pulse(&mut self, worker: WorkerId, mut served: Sample) {
+        self.send(Event::WorkerPulse { worker, served: served.clone() });
+        // In a kind world nobody is judged by what it serves, only by whether it lives.
+        let over = if self.kind {
+            self.settings.heartbeat_timeout.is_none()
+        } else {
+            self.chance(self.temper.falls_silent / 4)
+        };
+        if over {
+            return;
+        }
+        served.requests += 10;
+        served.errors += if self.chance(self.temper.fails) && !self.kind { self.rng.u64(0..=10) } else { 0 };
+        // A message may take long, and another one longer.
+        let often = self.settings.heartbeat_timeout.unwrap_or(Duration::from_secs(1)) / 2;
+        let wait = often.saturating_sub(Duration::from_millis(self.temper.lag));
+        self.agenda_in(wait, Happening::Process(worker, Deed::Pulse(served)));
     }
 
     /// Sends the messenger off. Messages overtake each other, and some come twice.
@@ -301,7 +331,8 @@ impl<'a> World<'a> {
             let generation = Generation(if self.chance(80) { newest } else { self.rng.u64(1..=newest) });
             let bake = if self.rng.bool() { Duration::ZERO } else { self.random(2_900).min(LONGEST_BAKE) };
             let share = self.chance(50).then(|| self.rng.u8(1..=100));
-            let plan = Plan { canaries: self.rng.u16(0..4), bake, share };
+            let gate = Gate { errors: [None, Some(5), Some(20)][self.rng.usize(0..3)], slowness: None };
+            let plan = Plan { canaries: self.rng.u16(0..4), bake, share, gate };
             self.agenda_in(wait, Happening::Deliver(Event::Roll { generation, plan }));
         }
         for _ in 0..4 {

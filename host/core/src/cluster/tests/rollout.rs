@@ -2,11 +2,12 @@
 
 use core::time::Duration;
 
-use super::super::{Event, Generation, Plan, RolloutStage};
+use super::super::{Event, Gate, Generation, Plan, RolloutStage};
 use super::{NOTHING, Rig, at, check, exited, failed, ready};
 
 pub(super) fn roll(generation: u64, canaries: u16, bake: u64) -> Event {
-    let plan = Plan { canaries, bake: Duration::from_millis(bake), share: None };
+    let bake = Duration::from_millis(bake);
+    let plan = Plan { canaries, bake, share: None, gate: Gate::OPEN };
     Event::Roll { generation: Generation(generation), plan }
 }
 

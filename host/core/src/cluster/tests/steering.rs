@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use super::super::{Action, Event, Generation, Plan, SlotId};
+use super::super::{Action, Event, Gate, Generation, Plan, SlotId};
 use super::scale::scale;
 use super::{Rig, exited, failed, ready};
 
 fn roll(generation: u64, bake: u64, share: Option<u8>) -> Event {
-    let plan = Plan { canaries: 1, bake: Duration::from_millis(bake), share };
+    let plan = Plan { canaries: 1, bake: Duration::from_millis(bake), share, gate: Gate::OPEN };
     Event::Roll { generation: Generation(generation), plan }
 }
 
@@ -82,7 +82,7 @@ fn what_a_canary_may_get_is_shared_by_those_that_serve() {
 #[test]
 fn a_version_that_failed_gets_no_more_than_before_on_the_way_back() {
     let mut rig = Rig::serving(3);
-    let plan = Plan { canaries: 2, bake: Duration::from_millis(500), share: Some(10) };
+    let plan = Plan { canaries: 2, bake: Duration::from_millis(500), share: Some(10), gate: Gate::OPEN };
     rig.event(100, Event::Roll { generation: Generation(2), plan });
     rig.event(110, ready(4));
     rig.event(120, exited(1));

@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use super::super::super::{Action, Generation, Notice, SlotId, Time, WorkerId};
+use super::super::super::{Action, Cause, Generation, Notice, SlotId, Time, WorkerId};
 use super::super::owed::Owed;
 use super::{Ledger, Process, Stop, require};
+use crate::sample::Sample;
 
 impl Ledger {
     /// The cluster did something: was it owed, and is it right?
@@ -96,6 +97,9 @@ impl Ledger {
             dismissed: false,
             worn: None,
             leaving: false,
+            heard: now,
+            served: Sample::default(),
+            served_before: Sample::default(),
             cause: None,
             reported: false,
             reaped: false,
@@ -109,6 +113,10 @@ impl Ledger {
                 let process = &self.processes[worker];
                 require(process.slot == *slot && now - process.spawned == *took, "wrong words about a worker")
             }
+            Notice::WorkerSilent { worker, silent, .. } => require(
+                self.processes[worker].cause == Some(Cause::Silent { silent: *silent }),
+                "wrong silence",
+            ),
             Notice::WorkerCrashed { worker, slot, uptime, cause, restart_in, .. } => {
                 let Some(verdict) = self.verdicts.remove(worker) else { return Err("no verdict".to_owned()) };
                 require(self.processes[worker].slot == *slot, "wrong slot")?;

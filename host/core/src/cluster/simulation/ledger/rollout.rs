@@ -3,6 +3,7 @@
 use super::super::super::{Abort, Generation, Plan, SlotId, Time};
 use super::super::owed::Owed;
 use super::{Ledger, Slot};
+use crate::sample::Sample;
 
 /// A rollout, as it should be.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(super) struct Rollout {
     pub(super) baked: bool,
     pub(super) returning: bool,
     began: Time,
+    pub(super) served_before: Sample,
 }
 
 impl Rollout {
@@ -34,7 +36,10 @@ impl Ledger {
         let ahead = self.rolls_to(self.target);
         self.abandon(Abort::Superseded { by: generation });
         self.owe(Owed::Began(generation, from));
-        self.rollout = Some(Rollout { from, plan, baking: None, baked: false, returning: false, began: now });
+        let (baking, served_before) = (None, Sample::default());
+        self.rollout =
+            Some(Rollout { from, plan, baking, baked: false, returning: false, began: now, served_before });
+        self.begin_to_count();
         self.aim(generation, ahead);
     }
 

@@ -1,0 +1,92 @@
+//! The rules for what workers say about themselves.
+
+use core::time::Duration;
+
+use super::super::{Event, Gate, Generation, Plan, Settings, WorkerId};
+use super::{NOTHING, Rig, at, check, exited, ready};
+use crate::sample::Sample;
+
+fn pulse(worker: u64, requests: u64, errors: u64) -> Event {
+    let served = Sample { requests, errors, ..Sample::default() };
+    Event::WorkerPulse { worker: WorkerId(worker), served }
+}
+
+fn heeding(slots: u16) -> Rig {
+    let mut rig =
+        Rig::with(Settings { heartbeat_timeout: Some(Duration::from_millis(500)), ..Rig::settings(slots) });
+    for worker in 1..=u64::from(slots) {
+        rig.event(10, ready(worker));
+    }
+    rig
+}
+
+#[test]
+fn a_worker_that_falls_silent_is_killed_and_replaced() {
+    let mut rig = heeding(1);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(510)));
+    check(rig.event(400, pulse(1, 0, 0)), NOTHING);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(900)));
+    check(rig.wake(899), NOTHING);
+    check(rig.wake(900), &["1 silent for 500", "kill 1"]);
+    check(
+        rig.event(910, exited(1)),
+        &["1 crashed: silent, up 900, restart at once", "spawn 2 in slot 0, generation 1"],
+    );
+}
+
+/// After a pause of the whole machine every worker would look dead.
+#[test]
+fn who_slept_does_not_judge() {
+    let mut rig = heeding(1);
+    check(rig.wake(1_511), NOTHING);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(2_011)));
+    check(rig.wake(2_011), &["1 silent for 500", "kill 1"]);
+}
+
+#[test]
+fn one_that_drains_has_another_deadline() {
+    let mut rig = heeding(1);
+    rig.event(100, Event::Stop);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(2_100)));
+}
+
+fn gated(generation: u64) -> Event {
+    let gate = Gate { errors: Some(5), slowness: None };
+    let plan = Plan { canaries: 1, bake: Duration::from_millis(5_000), share: None, gate };
+    Event::Roll { generation: Generation(generation), plan }
+}
+
+/// Both have served before, and the canary is ready.
+fn baking() -> Rig {
+    let mut rig = Rig::serving(2);
+    rig.event(50, pulse(1, 1_000, 500));
+    rig.event(50, pulse(2, 1_000, 500));
+    rig.event(100, gated(2));
+    rig.event(110, ready(3));
+    rig
+}
+
+#[test]
+fn a_generation_whose_requests_fail_is_given_up() {
+    let mut rig = baking();
+    rig.event(120, exited(1));
+    check(rig.event(130, pulse(3, 9, 9)), NOTHING);
+    check(
+        rig.event(140, pulse(3, 20, 10)),
+        &["2 aborted: 10 of 20 failed", "slot 0 turns to 1", "spawn 4 in slot 0, generation 1"],
+    );
+}
+
+#[test]
+fn what_fails_in_the_old_one_as_well_says_nothing_against_the_new_one() {
+    let mut rig = baking();
+    // In 100 requests since the rollout began, half failed.
+    rig.event(115, pulse(1, 1_100, 550));
+    rig.event(120, exited(1));
+    check(rig.event(130, pulse(3, 20, 10)), NOTHING);
+    // In many more none did.
+    check(
+        rig.event(140, pulse(2, 2_000, 500)),
+        &["2 aborted: 10 of 20 failed", "slot 0 turns to 1", "spawn 4 in slot 0, generation 1"],
+    );
+}
