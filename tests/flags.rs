@@ -9,7 +9,10 @@ use crate::support::{Finished, Server, Starting, component, program, repository}
 const FLAGS: &[(&str, &str, &str)] = &[
     ("addr", "127.0.0.1:0", "nowhere"),
     ("body-timeout", "20s", "0s"),
+    ("gate-errors", "1%", "101%"),
+    ("gate-latency", "1.5x", "0.5x"),
     ("header-timeout", "20s", "0s"),
+    ("heartbeat-timeout", "2s", "1s"),
     ("history", "3", "0"),
     ("idle-instance-timeout", "2s", "later"),
     ("instances", "1", "0"),
@@ -25,10 +28,13 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("max-connections", "64", "0"),
     ("max-header-size", "32KiB", "1"),
     ("max-instance-reuse-count", "2", "0"),
+    ("max-memory-restart", "1GiB", "1"),
     ("max-memory-size", "64MiB", "1"),
+    ("max-requests", "1000", "0"),
     ("max-restarts", "5", "-1"),
     ("min-uptime", "2s", "2"),
     ("name", "my.app-2", "my/app"),
+    ("probe", "/health", "health"),
     ("timeout", "none", "0s"),
 ];
 

@@ -21,8 +21,8 @@ pub(crate) use self::commands::{
 use self::commands::{LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, ROLLBACK_ABOUT, STATUS_ABOUT, STOP_ABOUT};
 use super::exit::EXIT_CODES;
 use super::values::{
-    Timeout, address, directory, duration, header_size, memory_size, pair, percent, positive_duration,
-    variable,
+    Factor, Percent, Timeout, address, directory, duration, header_size, heartbeat, memory_size, pair, path,
+    percent, positive_duration, process_size, variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -199,6 +199,49 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_BAKE", value_name = "TIME", default_value = "5s")]
     #[arg(help_heading = PROCESSES, value_parser = duration)]
     pub(crate) bake: Duration,
+
+    /// A path that a new worker must answer well before it serves
+    ///
+    /// With a status from 200 to 399. A version that does not is not rolled out.
+    #[arg(long, env = "WASMCLUSTER_PROBE", value_name = "PATH", help_heading = PROCESSES, value_parser = path)]
+    pub(crate) probe: Option<String>,
+
+    /// How many more requests of a hundred may fail in a new version, or `none`
+    ///
+    /// Compared with the old version, while both serve and the first slots are watched. Failed means a status of 500 or
+    /// above, or a response cut short. A trap counts from the first time on, other failures from ten requests on.
+    #[arg(long, env = "WASMCLUSTER_GATE_ERRORS", value_name = "PERCENT", default_value = "5%")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) gate_errors: Percent,
+
+    /// How many times as long requests may take in a new version, or `none`
+    ///
+    /// Compared as `--gate-errors` does, by the median, once there are fifty requests on each side. Less than 5ms is
+    /// never too slow.
+    #[arg(long, env = "WASMCLUSTER_GATE_LATENCY", value_name = "FACTOR", default_value = "3x")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) gate_latency: Factor,
+
+    /// Requests after which a worker is replaced [default: no limit]
+    ///
+    /// Each worker serves up to a tenth fewer, so that not all are replaced at once. Its successor serves first.
+    #[arg(long, env = "WASMCLUSTER_MAX_REQUESTS", value_name = "N", help_heading = PROCESSES)]
+    #[arg(value_parser = value_parser!(u64).range(1..))]
+    pub(crate) max_requests: Option<u64>,
+
+    /// Memory of a worker from which on it is replaced [default: no limit]
+    ///
+    /// Of the whole process. Looked at once a second. Its successor serves first.
+    #[arg(long, env = "WASMCLUSTER_MAX_MEMORY_RESTART", value_name = "SIZE", help_heading = PROCESSES)]
+    #[arg(value_parser = process_size)]
+    pub(crate) max_memory_restart: Option<u64>,
+
+    /// How long a worker may be stuck outside its guest, or `none`
+    ///
+    /// After that it is killed, and another one takes its place.
+    #[arg(long, env = "WASMCLUSTER_HEARTBEAT_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    #[arg(help_heading = PROCESSES, value_parser = heartbeat)]
+    pub(crate) heartbeat_timeout: Timeout,
 
     /// An environment variable of the guest
     ///

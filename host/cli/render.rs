@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use serde::Serialize;
-use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear};
+use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear, Worse};
 use wasmcluster_core::message::MemoryReset;
 use wasmcluster_core::record::{Record, Source, Stamp, Stamped as StampedRecord, Stream};
 
@@ -233,6 +233,9 @@ impl Renderer {
             Notice::StartTimedOut { slot, timeout, .. } => {
                 self.about(*slot, pid, format_args!("not ready after {}", Short(*timeout)))
             }
+            Notice::WorkerSilent { slot, silent, .. } => {
+                self.about(*slot, pid, format_args!("says nothing since {}: killed", Short(*silent)))
+            }
             Notice::WorkerCrashed { slot, uptime, cause, restart_in, .. } => {
                 let uptime = uptime.map(|uptime| format!(" after {}", Short(uptime))).unwrap_or_default();
                 let next = match restart_in {
@@ -435,9 +438,37 @@ impl Display for Blow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Cause::Exited { exit } => write!(f, "ended with {exit}"),
+            Cause::Silent { silent } => {
+                write!(f, "was killed after it had said nothing for {}", Short(*silent))
+            }
             Cause::StartTimedOut => f.write_str("killed"),
             Cause::Failed { reason } => write!(f, "failed to start: {reason}"),
             Cause::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
+        }
+    }
+}
+
+/// In what a new version does worse than the old one.
+struct Comparison<'a>(&'a Worse);
+
+impl Display for Comparison<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Worse::Errors { errors, requests, traps, usual_percent } => {
+                write!(f, "{errors} of its {requests} requests failed")?;
+                if *traps > 0 {
+                    write!(f, ", {traps} by a trap")?;
+                }
+                write!(f, "; before it was {usual_percent} of 100")
+            }
+            Worse::Latency { median, usual } => {
+                write!(
+                    f,
+                    "half of its requests take up to {}; before it was {}",
+                    Short(*median),
+                    Short(*usual)
+                )
+            }
         }
     }
 }
@@ -450,6 +481,7 @@ impl Display for Why<'_> {
         match self.0 {
             Abort::Refused { reason } => f.write_str(reason),
             Abort::Crashed { cause, .. } => write!(f, "a worker {}", Blow(cause)),
+            Abort::Worse(worse) => Comparison(worse).fmt(f),
             Abort::Superseded { by } => write!(f, "generation {by} is wanted instead"),
             Abort::Stopping => f.write_str("everything stops"),
         }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use wasmcluster_core::app;
-use wasmcluster_core::cluster::{Plan, Settings};
+use wasmcluster_core::cluster::{Gate, Plan, Settings};
 use wasmcluster_core::control::AppName;
 use wasmcluster_supervisor::{Component, Memory, Naming, Options, default_run_dir, serve};
 
@@ -47,6 +47,7 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
     let cluster = Settings {
         listen_timeout: args.listen_timeout,
         kill_timeout: args.kill_timeout,
+        heartbeat_timeout: args.heartbeat_timeout.0,
         max_restarts: args.max_restarts,
         min_uptime: args.min_uptime,
         // Different in each process, which is all that jitter needs.
@@ -74,6 +75,9 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         max_header_size: args.max_header_size,
         max_concurrent_requests: args.max_concurrent_requests,
         max_connections: args.max_connections,
+        probe: args.probe,
+        max_requests: args.max_requests,
+        max_memory: args.max_memory_restart,
     };
     let cache = match args.cache_dir {
         Some(directory) => directory,
@@ -87,7 +91,12 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         component: args.component.map_or(DEMO, Component::File),
         addr: args.addr.unwrap_or(DEFAULT_ADDR),
         cluster,
-        rollout: Plan { canaries: args.canary.get(), bake: args.bake, share: args.canary_weight },
+        rollout: Plan {
+            canaries: args.canary.get(),
+            bake: args.bake,
+            share: args.canary_weight,
+            gate: Gate { errors: args.gate_errors.0, slowness: args.gate_latency.0 },
+        },
         guest,
         serving,
         cache,

@@ -66,6 +66,64 @@ impl FromStr for Timeout {
     }
 }
 
+/// What is longer than the second that lies between two heartbeats, or `none`.
+pub(crate) fn heartbeat(value: &str) -> Result<Timeout, String> {
+    match value.parse()? {
+        Timeout(Some(time)) if time < Duration::from_secs(2) => Err("at least 2s, or `none`".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// `5%`, or `none` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) Option<u8>);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        if value == "none" {
+            return Ok(Self(None));
+        }
+        let number = value.strip_suffix('%').unwrap_or(value).parse().ok().filter(|percent| *percent <= 100);
+        number.map(|percent| Self(Some(percent))).ok_or_else(|| "expected `0%` to `100%`, or `none`".into())
+    }
+}
+
+/// `3x`, or `none` for no limit. Kept in hundredths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Factor(pub(crate) Option<u32>);
+
+impl FromStr for Factor {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        if value == "none" {
+            return Ok(Self(None));
+        }
+        let number = value.strip_suffix('x').unwrap_or(value).parse::<f64>().ok();
+        let hundredths = number.filter(|factor| (1.0..=1000.0).contains(factor)).map(|factor| factor * 100.0);
+        hundredths
+            .map(|hundredths| Self(Some(hundredths as u32)))
+            .ok_or_else(|| "expected a factor from `1x` to `1000x`, such as `1.5x`, or `none`".into())
+    }
+}
+
+/// What a worker may have: more than one that does nothing.
+pub(crate) fn process_size(value: &str) -> Result<u64, String> {
+    size(value, 16 << 20, 1 << 40)
+}
+
+/// The path of a request, and its query.
+pub(crate) fn path(value: &str) -> Result<String, String> {
+    let visible = value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if value.starts_with('/') && visible {
+        Ok(value.to_owned())
+    } else {
+        Err("expected a path such as `/health`".into())
+    }
+}
+
 /// What one instance may have: a page of memory at least, what 32 bits can address at most.
 pub(crate) fn memory_size(value: &str) -> Result<u64, String> {
     size(value, 64 << 10, 4 << 30)

@@ -5,8 +5,10 @@
 use core::time::Duration;
 use std::path::PathBuf;
 
+use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::WorkerId;
 use crate::outbound::OutboundRule;
 
 /// What a guest may see and use. Everything absent is denied.
@@ -69,4 +71,46 @@ pub struct Serving {
     pub max_concurrent_requests: u32,
     /// Open connections at once; more wait in the kernel's queue.
     pub max_connections: u32,
+    /// The path of a request that the guest must answer well before its worker is ready.
+    pub probe: Option<String>,
+    /// Requests after which a worker makes room for another one.
+    pub max_requests: Option<u64>,
+    /// Memory in bytes, of the whole process, from which on it does.
+    pub max_memory: Option<u64>,
+}
+
+impl Serving {
+    /// The same for one worker of many. Workers that started together must not all be worn at the same time, so each
+    /// serves up to a tenth fewer requests, by a number that is its own.
+    #[must_use]
+    pub fn of_worker(&self, worker: WorkerId) -> Self {
+        let fewer = |most: u64| most - Rng::with_seed(worker.0).u64(0..=most / 10);
+        Self { max_requests: self.max_requests.map(fewer), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_start_together_are_not_worn_together() {
+        let second = Duration::from_secs(1);
+        let serving = Serving {
+            timeout: None,
+            header_timeout: second,
+            body_timeout: second,
+            keep_alive_timeout: second,
+            max_header_size: 1,
+            max_concurrent_requests: 1,
+            max_connections: 1,
+            probe: None,
+            max_requests: Some(1_000),
+            max_memory: Some(1),
+        };
+        let most = |worker| serving.of_worker(WorkerId(worker)).max_requests.unwrap_or_default();
+        assert!((1..1_000).all(|worker| (900..=1_000).contains(&most(worker))));
+        assert!((1..8).any(|worker| most(worker) != most(0)));
+        assert_eq!(Serving { max_requests: Some(1), ..serving }.of_worker(WorkerId(1)).max_requests, Some(1));
+    }
 }

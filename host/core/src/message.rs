@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::{Guest, Serving};
-use crate::cluster::{Generation, SlotId, WorkerId};
+use crate::cluster::{Generation, SlotId, Wear, WorkerId};
 use crate::rejection::Rejection;
+use crate::sample::Sample;
 
 /// File descriptors a child finds open when it starts, beside 0 (its channel), 1 and 2 (its log pipes).
 pub mod fd {
@@ -109,6 +110,10 @@ pub enum FromWorker {
     Stole,
     /// Something a person should read in the log.
     Report(Report),
+    /// The worker lives, and has served this much. Said once a second.
+    Pulse(Box<Sample>),
+    /// The worker has served enough.
+    Worn(Wear),
     /// The drain is over; the worker exits next.
     Drained {
         /// Requests that were cut off at the deadline.

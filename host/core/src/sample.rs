@@ -57,6 +57,15 @@ impl fmt::Debug for Times {
 const SHORTEST: u32 = 6;
 
 impl Times {
+    /// How many buckets there are.
+    pub const BUCKETS: usize = BUCKETS;
+
+    /// What was counted elsewhere.
+    #[must_use]
+    pub const fn new(counts: [u64; BUCKETS]) -> Self {
+        Self(counts)
+    }
+
     /// The bucket of a duration.
     #[must_use]
     pub fn bucket(took: Duration) -> usize {
@@ -91,7 +100,7 @@ impl Times {
             seen += count;
             seen >= half && half > 0
         })?;
-        let doubling = 1 << SHORTEST + u32::try_from(bucket).unwrap_or(u32::MAX) / 2;
+        let doubling = 1 << (SHORTEST + u32::try_from(bucket).unwrap_or(u32::MAX) / 2);
         Some(Duration::from_micros(if bucket % 2 == 0 { doubling } else { doubling + doubling / 2 }))
     }
 

@@ -1,6 +1,7 @@
 //! The component, loaded and linked, and what all its requests share.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
 use wasmcluster_core::app::Serving;
@@ -9,6 +10,7 @@ use crate::connections::Activity;
 use crate::epoch::Ticker;
 use crate::instance::Instances;
 use crate::reports::Reports;
+use crate::served::Served;
 
 /// Everything a request needs, shared by all connections of a worker.
 ///
@@ -22,6 +24,7 @@ pub(crate) struct App {
     pub(crate) places: &'static Semaphore,
     /// Stands in where a client of HTTP/1.0 names no host.
     pub(crate) authority: http::uri::Authority,
+    pub(crate) served: Served,
     draining: AtomicBool,
     unfinished: AtomicUsize,
     finished: Notify,
@@ -38,6 +41,7 @@ impl App {
     ) -> &'static Self {
         Box::leak(Box::new(Self {
             instances,
+            served: Served::new(serving.max_requests),
             serving,
             reports,
             ticker,
@@ -78,7 +82,8 @@ impl App {
 /// Counts one request as unfinished until it is dropped.
 pub(crate) struct Ticket {
     app: &'static App,
-    activity: Option<Activity>,
+    /// Of a request: its connection, and when it came.
+    request: Option<(Activity, Instant)>,
 }
 
 impl Ticket {
@@ -86,21 +91,22 @@ impl Ticket {
     pub(crate) fn of(app: &'static App, activity: Activity) -> Self {
         activity.request_began();
         let mut ticket = Self::detached(app);
-        ticket.activity = Some(activity);
+        ticket.request = Some((activity, Instant::now()));
         ticket
     }
 
     /// For a guest that works on when its connection has its response.
     pub(crate) fn detached(app: &'static App) -> Self {
         app.unfinished.fetch_add(1, Ordering::Relaxed);
-        Self { app, activity: None }
+        Self { app, request: None }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(activity) = &self.activity {
+        if let Some((activity, began)) = &self.request {
             activity.request_ended();
+            self.app.served.ended(began.elapsed());
         }
         if self.app.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 && self.app.is_draining() {
             self.app.finished.notify_waiters();

@@ -44,6 +44,10 @@ impl Protocols {
             .keep_alive_timeout(serving.header_timeout);
         Self { http1, http2 }
     }
+
+    pub(crate) fn http1(&self) -> &http1::Builder {
+        &self.http1
+    }
 }
 
 /// hyper takes no smaller buffer, and a response wants room.

@@ -353,6 +353,11 @@ impl Drop for Guard {
 pub(crate) struct Activity(Arc<Entry>);
 
 impl Activity {
+    /// For requests of our own.
+    pub(crate) fn of_nobody() -> Self {
+        Self(Arc::default())
+    }
+
     /// Bytes came.
     pub(crate) fn received(&self) {
         let entry = &self.0;

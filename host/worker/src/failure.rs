@@ -42,7 +42,10 @@ impl App {
     /// Writes `failure` into the log.
     pub(crate) fn report(&self, failure: &Failure) {
         match failure {
-            Failure::Trapped(error) => self.reports.say(ReportKind::Trap, trap(error), None),
+            Failure::Trapped(error) => {
+                self.served.trapped();
+                self.reports.say(ReportKind::Trap, trap(error), None);
+            }
             Failure::NoRoom => self.reports.say(
                 ReportKind::Worker,
                 "no room for another instance",
@@ -63,6 +66,7 @@ impl App {
     /// Writes into the log how a guest ended that already answered.
     pub(crate) fn report_if_failed(&self, ended: Result<(), Failure>) {
         if let Err(failure) = ended {
+            self.served.failed();
             self.report(&failure);
         }
     }

@@ -201,6 +201,9 @@ impl Responding {
     }
 
     fn finish(&mut self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+        if response.status().is_server_error() {
+            self.app.served.failed();
+        }
         if self.head_only {
             response = without_body(response);
         }

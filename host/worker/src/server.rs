@@ -1,13 +1,12 @@
 //! A worker's life between the order to start and the last request: become ready, serve, drain.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::Authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use wasmcluster_core::message::{FromWorker, ReportKind, Shape, Start, fd};
+use wasmcluster_core::message::{FromWorker, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -26,6 +25,8 @@ use crate::orders::{Drain, Orders};
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::parent::inherited;
+use crate::probe::probe;
+use crate::pulse::pulse;
 use crate::reports::Reports;
 use crate::trim;
 
@@ -109,6 +110,9 @@ impl Server {
         let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
         let app = App::start(instances, serving, reports, ticker, places, authority);
         Self::prove(app).await?;
+        if let Some(path) = &app.serving.probe {
+            probe(app, &protocols, path).await?;
+        }
         let acceptor = Acceptor { app, connections, protocols, max_connections };
         Ok(Self { acceptor, listener, ready: FromWorker::Ready { reset } })
     }
@@ -129,7 +133,7 @@ impl Server {
     pub(crate) async fn run(self, orders: Arc<Orders>, logs: &[LogPipe; 2]) -> u64 {
         let Self { acceptor, listener, ready } = self;
         let app = acceptor.app;
-        tokio::spawn(count_losses(app, logs.clone()));
+        tokio::spawn(pulse(app, logs.clone()));
         tokio::spawn({
             let connections = Arc::clone(&acceptor.connections);
             async move { connections.watch().await }
@@ -177,25 +181,6 @@ fn listener() -> std::io::Result<(TcpListener, Authority)> {
     let listener = std::net::TcpListener::from(inherited(fd::LISTENER));
     let authority = Authority::try_from(listener.local_addr()?.to_string()).map_err(std::io::Error::other)?;
     Ok((TcpListener::from_std(listener)?, authority))
-}
-
-/// Says once a second how much could not be said.
-async fn count_losses(app: &'static App, logs: [LogPipe; 2]) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let lines: u64 = logs.iter().map(LogPipe::take_dropped).sum();
-        if lines > 0 {
-            app.reports.say(
-                ReportKind::OutputDropped,
-                format!("threw away {lines} lines of guest output: they came faster than the log takes them"),
-                None,
-            );
-        }
-        let reports = app.reports.take_dropped();
-        if reports > 0 {
-            app.reports.say(ReportKind::Worker, format!("left out {reports} reports like those above"), None);
-        }
-    }
 }
 
 /// How many requests an instance serves when nobody said: 0.2 components are written for one, 0.3 are told to expect

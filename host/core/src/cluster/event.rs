@@ -86,7 +86,7 @@ pub enum Event {
         /// Which one.
         worker: WorkerId,
         /// What it has served since it is ready.
-        served: Sample,
+        served: Box<Sample>,
     },
     /// The operator wants the cluster to stop after finishing its requests. The second time, at once.
     Stop,

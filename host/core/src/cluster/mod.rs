@@ -125,7 +125,7 @@ impl Cluster {
             Event::Roll { generation, plan } => self.roll(generation, plan, now),
             Event::Scale { slots } => self.scale(slots),
             Event::Restart { slot } => self.restart(slot),
-            Event::WorkerPulse { worker, served } => self.worker_pulse(worker, served, now),
+            Event::WorkerPulse { worker, served } => self.worker_pulse(worker, *served, now),
             Event::WorkerWorn { worker, wear } => self.worker_worn(worker, wear),
             Event::Stop => self.stop(Outcome::Asked, matches!(self.life, Life::Stopping { .. })),
             Event::StopFast => self.stop(Outcome::Asked, true),

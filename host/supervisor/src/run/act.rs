@@ -55,7 +55,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let listener = slots.socket(slot).ok_or(io::ErrorKind::NotConnected)?;
         let Build { artifact, built, guest, serving, .. } =
             self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
-        let (guest, serving) = (guest.clone(), serving.clone());
+        let (guest, serving) = (guest.clone(), serving.of_worker(worker));
         let start =
             Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
@@ -113,6 +113,7 @@ fn passage() -> io::Result<(OwnedFd, OwnedFd)> {
 fn about(notice: &Notice) -> Option<WorkerId> {
     match notice {
         Notice::WorkerReady { worker, .. }
+        | Notice::WorkerSilent { worker, .. }
         | Notice::WorkerLeaving { worker, .. }
         | Notice::StartTimedOut { worker, .. }
         | Notice::WorkerCrashed { worker, .. }

@@ -273,6 +273,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
             WorkerInput::Said(FromWorker::Report(report)) => {
                 (self.records)(Record::Worker { slot, pid, report })
             }
+            WorkerInput::Said(FromWorker::Pulse(served)) => {
+                self.tell(Event::WorkerPulse { worker, served });
+            }
+            WorkerInput::Said(FromWorker::Worn(wear)) => self.tell(Event::WorkerWorn { worker, wear }),
             WorkerInput::Said(FromWorker::Drained { cut }) => self.tell(Event::WorkerDrained { worker, cut }),
             WorkerInput::Wrote { stream, text, unfinished } => {
                 let source = Source::Worker { slot, pid };

@@ -44,7 +44,7 @@ enum Deed {
     Refuse,
     Report(u64),
     /// Says that it lives, and goes on to do so.
-    Pulse(Sample),
+    Pulse(Box<Sample>),
     Die(Exit),
 }
 
@@ -268,7 +268,7 @@ impl<'a> World<'a> {
             Deed::Ready => {
                 self.send(Event::WorkerReady { worker });
                 if !self.chance(self.temper.falls_silent) || self.kind {
-                    self.pulse(worker, Sample::default());
+                    self.pulse(worker, Box::default());
                 }
             }
             Deed::Refuse => {
@@ -284,7 +284,7 @@ impl<'a> World<'a> {
     }
 
     /// A worker says what it has served, and will again in time, unless it falls silent.
-    fn pulse(&mut self, worker: WorkerId, mut served: Sample) {
+    fn pulse(&mut self, worker: WorkerId, mut served: Box<Sample>) {
         self.send(Event::WorkerPulse { worker, served: served.clone() });
         // In a kind world nobody is judged by what it serves, only by whether it lives.
         let over = if self.kind {

@@ -7,7 +7,7 @@ use super::{NOTHING, Rig, at, check, exited, ready};
 use crate::sample::Sample;
 
 fn pulse(worker: u64, requests: u64, errors: u64) -> Event {
-    let served = Sample { requests, errors, ..Sample::default() };
+    let served = Box::new(Sample { requests, errors, ..Sample::default() });
     Event::WorkerPulse { worker: WorkerId(worker), served }
 }
 
