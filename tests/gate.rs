@@ -45,7 +45,9 @@ fn a_component_that_fails_its_probe_is_refused() {
         assert!(hint.contains("200 to 399"), "{hint}");
     }
     // What the guest did stands above.
-    for (path, what) in [("/trap", "was answered with status 500"), ("/trap-after-head", "got no answer")] {
+    for (path, what) in
+        [("/trap", "was answered with status 500"), ("/trap-after-head", "was answered with status 500")]
+    {
         let refused = Server::of("zoo-p2").args(["--probe", path]).program().run();
         refused.expect_code(3).expect_stderr(&format!("error: the probe `{path}` {what}"));
         refused.expect_stderr("the guest trapped");

@@ -20,9 +20,9 @@ pub(crate) async fn probe(app: &'static App, protocols: &Protocols, path: &str) 
     let (client, server) = duplex(PIPE);
     let service = Responder::new(app, Activity::of_nobody());
     let connection = protocols.http1().serve_connection(TokioIo::new(server), service);
-    // However the connection ends, what counts is what came of it.
-    let (status, _) = tokio::join!(ask(client, path, app.authority.as_str()), connection);
-    match status {
+    let (status, ended) = tokio::join!(ask(client, path, app.authority.as_str()), connection);
+    // An answer that was cut short is none, whatever its status.
+    match status.filter(|_| ended.is_ok()) {
         Some(200..=399) => Ok(()),
         Some(status) => Err(refusal(path, &format!("was answered with status {status}"))),
         None => Err(refusal(path, "got no answer")),

@@ -56,7 +56,7 @@ impl Waiter {
                     Abort::Superseded { .. } => Some(Ended::Superseded { generation: Some(generation) }),
                     // The end of everything follows.
                     Abort::Stopping => given_up(abort, generation),
-                    Abort::Refused { .. } | Abort::Crashed { .. } => {
+                    Abort::Refused { .. } | Abort::Crashed { .. } | Abort::Worse(_) => {
                         self.failed = Some(abort.clone());
                         None
                     }
