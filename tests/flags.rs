@@ -93,9 +93,12 @@ fn every_flag_is_in_another_test() {
 #[test]
 fn every_flag_of_the_other_commands_is_in_the_readme_and_in_a_test() {
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let topics = ["control", "push", "history", "logs"].map(|topic| repository(&format!("tests/{topic}.rs")));
+    let topics =
+        ["control", "push", "history", "logs", "scale"].map(|topic| repository(&format!("tests/{topic}.rs")));
     let tests: String = topics.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    for command in ["status", "list", "push", "reload", "rollback", "history", "logs", "stop"] {
+    let commands =
+        ["status", "list", "push", "reload", "rollback", "scale", "restart", "history", "logs", "stop"];
+    for command in commands {
         let help = program([command, "--help"]).run().stdout;
         let line = format!("| `wasmcluster {command}");
         let written = readme.lines().find(|written| written.starts_with(&line)).expect(&line);
@@ -247,8 +250,20 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn help_is_no_mistake() {
-    let commands =
-        ["serve", "status", "list", "push", "reload", "rollback", "history", "logs", "stop", "completions"];
+    let commands = [
+        "serve",
+        "status",
+        "list",
+        "push",
+        "reload",
+        "rollback",
+        "scale",
+        "restart",
+        "history",
+        "logs",
+        "stop",
+        "completions",
+    ];
     let commands = commands.map(Some);
     for command in commands.into_iter().chain([None]) {
         for flag in ["--help", "-h"] {

@@ -16,9 +16,13 @@ use wasmcluster_core::outbound::OutboundRule;
 use wasmcluster_supervisor::Instances;
 
 pub(crate) use self::commands::{
-    HistoryArgs, ListArgs, LogsArgs, PushArgs, ReloadArgs, RollbackArgs, StatusArgs, StopArgs, WaitArgs,
+    HistoryArgs, ListArgs, LogsArgs, PushArgs, ReloadArgs, RestartArgs, RollbackArgs, ScaleArgs, StatusArgs,
+    StopArgs, WaitArgs,
 };
-use self::commands::{LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, ROLLBACK_ABOUT, STATUS_ABOUT, STOP_ABOUT};
+use self::commands::{
+    LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, RESTART_ABOUT, ROLLBACK_ABOUT, SCALE_ABOUT, STATUS_ABOUT,
+    STOP_ABOUT,
+};
 use super::exit::EXIT_CODES;
 use super::values::{
     Factor, Percent, Timeout, address, directory, duration, header_size, heartbeat, memory_size, pair, path,
@@ -55,6 +59,12 @@ pub(crate) enum Command {
     /// Serve an older generation once more
     #[command(long_about = ROLLBACK_ABOUT, after_long_help = EXIT_CODES)]
     Rollback(RollbackArgs),
+    /// Have more workers, or fewer
+    #[command(long_about = SCALE_ABOUT, after_long_help = EXIT_CODES)]
+    Scale(ScaleArgs),
+    /// Replace the worker of one slot
+    #[command(long_about = RESTART_ABOUT, after_long_help = EXIT_CODES)]
+    Restart(RestartArgs),
     /// Show which generations an app had, and what became of each
     #[command(after_long_help = EXIT_CODES)]
     History(HistoryArgs),

@@ -10,13 +10,15 @@ mod logs;
 mod push;
 mod reload;
 mod render;
+mod restart;
 mod rollback;
-mod rollout;
+mod scale;
 mod serve;
 mod status;
 mod stop;
 mod table;
 mod values;
+mod waiting;
 mod writer;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(Command::Push(args)) => push::run(args),
         Ok(Command::Reload(args)) => reload::run(args),
         Ok(Command::Rollback(args)) => rollback::run(args),
+        Ok(Command::Scale(args)) => scale::run(args),
+        Ok(Command::Restart(args)) => restart::run(args),
         Ok(Command::History(args)) => history::run(args),
         Ok(Command::Logs(args)) => logs::run(args),
         Ok(Command::Stop(args)) => stop::run(args),

@@ -6,11 +6,11 @@ use wasmcluster_supervisor::{App, Component, ComponentError, Following};
 
 use super::args::PushArgs;
 use super::exit::{Exit, Failure};
-use super::rollout;
+use super::waiting;
 
 /// Has an app serve the component in a file.
 pub(crate) fn run(args: PushArgs) -> Exit {
-    rollout::follow(push(&args), &args.wait)
+    waiting::follow(push(&args), &args.wait)
 }
 
 fn push(args: &PushArgs) -> Result<Following, Failure> {

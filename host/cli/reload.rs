@@ -4,11 +4,11 @@ use wasmcluster_supervisor::{App, Following};
 
 use super::args::ReloadArgs;
 use super::exit::{Exit, Failure};
-use super::rollout;
+use super::waiting;
 
 /// Has an app serve what its component is now.
 pub(crate) fn run(args: ReloadArgs) -> Exit {
-    rollout::follow(reload(&args), &args.wait)
+    waiting::follow(reload(&args), &args.wait)
 }
 
 fn reload(args: &ReloadArgs) -> Result<Following, Failure> {

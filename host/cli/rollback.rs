@@ -5,11 +5,11 @@ use wasmcluster_supervisor::{App, Following};
 
 use super::args::RollbackArgs;
 use super::exit::{Exit, Failure};
-use super::rollout;
+use super::waiting;
 
 /// Has an app serve an older generation once more.
 pub(crate) fn run(args: RollbackArgs) -> Exit {
-    rollout::follow(roll_back(&args), &args.wait)
+    waiting::follow(roll_back(&args), &args.wait)
 }
 
 fn roll_back(args: &RollbackArgs) -> Result<Following, Failure> {

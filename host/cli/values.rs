@@ -8,6 +8,8 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 use wasmcluster_core::app::DirGrant;
+use wasmcluster_core::control::Change;
+use wasmcluster_supervisor::Instances;
 
 /// Where a component is served when nobody says otherwise.
 pub(crate) const DEFAULT_ADDR: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -33,6 +35,24 @@ pub(crate) fn address(value: &str) -> Result<SocketAddr, String> {
     }
     let mut found = value.to_socket_addrs().map_err(|_| format!("`{host}` has no address"))?;
     found.next().ok_or_else(|| format!("`{host}` has no address"))
+}
+
+/// `N`, `+N` or `-N`, of workers.
+pub(crate) fn change(value: &str) -> Result<Change, String> {
+    let most = Instances::LIMIT;
+    let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        true => text.parse().ok().filter(|number| *number <= most).ok_or_else(|| format!("at most {most}")),
+        false => Err("expected a number of workers, such as `8`, or `+2` and `-2` for more and fewer".into()),
+    };
+    let signed = |number: u16| i16::try_from(number).map_err(|error| error.to_string());
+    match (value.strip_prefix('+'), value.strip_prefix('-')) {
+        (Some(more), _) => Ok(Change::By(signed(number(more)?)?)),
+        (_, Some(fewer)) => Ok(Change::By(-signed(number(fewer)?)?)),
+        (None, None) => match number(value)? {
+            0 => Err("at least 1 worker is needed; `wasmcluster stop` stops them all".into()),
+            slots => Ok(Change::To(slots)),
+        },
+    }
 }
 
 /// A duration, also of no time at all.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::value_parser;
-use wasmcluster_core::control::AppName;
+use wasmcluster_core::control::{AppName, Change};
 use wasmcluster_supervisor::default_run_dir;
+
+use crate::cli::values::change;
 
 pub(super) const STATUS_ABOUT: &str = "\
 Show how an app is: where it listens, what it serves, and each slot with its workers.
@@ -31,6 +33,16 @@ Serve an older generation once more, under the configuration of today.
 Without a number, that is the last one that served in every slot before and has another component; in the middle of a \
 rollout, it is the one that is being replaced. `wasmcluster history` has the numbers. Interrupting this command does not \
 interrupt the rollout.";
+
+pub(super) const SCALE_ABOUT: &str = "\
+Have more workers, or fewer, and wait until each of them serves and the others are gone.
+
+`8` is as many, `+2` so many more, `-2` so many fewer; 1 to 256. The last slots go first, and their workers finish what \
+they have. Interrupting this command does not interrupt that.";
+
+pub(super) const RESTART_ABOUT: &str = "\
+Replace the worker of one slot by another one of the same generation, which serves before the old one goes. A slot that \
+was given up gets another chance. Interrupting this command does not interrupt that.";
 
 pub(super) const LOGS_ABOUT: &str = "\
 Show the last records of an app: what it says about itself and what its guests write. At most the last 1000 are kept.";
@@ -91,13 +103,34 @@ pub(crate) struct RollbackArgs {
     pub(crate) wait: WaitArgs,
 }
 
-/// What all commands have in common that begin a rollout.
+/// `wasmcluster scale`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScaleArgs {
+    /// How many workers: a number, or `+N` and `-N` for so many more or fewer
+    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = change)]
+    pub(crate) change: Change,
+
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `wasmcluster restart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    /// The slot, as `wasmcluster status` numbers them
+    pub(crate) slot: u16,
+
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// What all commands have in common that wait for something to happen.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
 
-    /// Do not wait for the rollout, only for the compilation
+    /// Do not wait until it is done, only until it has begun
     #[arg(long)]
     pub(crate) detach: bool,
 

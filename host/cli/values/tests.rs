@@ -83,3 +83,14 @@ fn variables() {
     assert!(variable("").is_err());
     assert!(pair("A").is_err());
 }
+
+#[test]
+fn workers_are_counted_or_compared_with_those_that_are_there() {
+    assert_eq!(change("8"), Ok(Change::To(8)));
+    assert_eq!(change("+2"), Ok(Change::By(2)));
+    assert_eq!(change("-2"), Ok(Change::By(-2)));
+    assert_eq!(change("256"), Ok(Change::To(256)));
+    for bad in ["", "0", "257", "+257", "-257", "99999999999", "two", "+", "-", "+-2", "1.5", " 1"] {
+        assert!(change(bad).is_err(), "{bad:?}");
+    }
+}

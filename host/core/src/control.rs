@@ -5,13 +5,14 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 use core::str::FromStr;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::time::millis;
-use crate::cluster::{Abort, Generation, Status};
+use crate::cluster::{Abort, Generation, SlotId, Status};
 use crate::history::Entry;
 use crate::record::Stamped;
 
@@ -38,6 +39,13 @@ pub enum ToSupervisor {
         /// Which one. None is the one before.
         to: Option<Generation>,
     },
+    /// Have more slots, or fewer.
+    Scale(Change),
+    /// Have another worker in a slot.
+    Restart {
+        /// Which one.
+        slot: SlotId,
+    },
     /// Which generations were there?
     History,
     /// What happened?
@@ -56,8 +64,31 @@ impl ToSupervisor {
         match self {
             Self::Status | Self::History | Self::Logs { follow: false, .. } => false,
             Self::Stop { .. } | Self::Push { .. } | Self::Reload | Self::Rollback { .. } => true,
+            Self::Scale(_) | Self::Restart { .. } => true,
             Self::Logs { follow: true, .. } => true,
         }
+    }
+}
+
+/// How many slots there are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// So many.
+    To(u16),
+    /// So many more than now, or fewer.
+    By(i16),
+}
+
+impl Change {
+    /// How many that is, where there are so many now. None where it is none, or too many to count.
+    #[must_use]
+    pub fn from(self, now: u16) -> Option<NonZeroU16> {
+        let slots = match self {
+            Self::To(slots) => Some(slots),
+            Self::By(by) => now.checked_add_signed(by),
+        };
+        slots.and_then(NonZeroU16::new)
     }
 }
 
@@ -70,21 +101,15 @@ pub enum FromSupervisor {
     /// To [`ToSupervisor::Stop`]: it has begun. The connection stays open until the supervisor has given everything
     /// back, so its end is the end of the app.
     Stopping,
-    /// To [`ToSupervisor::Push`], [`Reload`](ToSupervisor::Reload) and [`Rollback`](ToSupervisor::Rollback): it was heard.
-    /// What it becomes is said when that is known.
+    /// To what begins with a build: it was heard. What it becomes is said when that is known.
     Heard,
-    /// What was asked for became a generation, which is now rolled out.
-    Rolling {
-        /// Its number.
-        generation: Generation,
-        /// What it takes the place of.
-        from: Generation,
-    },
+    /// What was asked for has begun. How it ends is the last answer.
+    Begun(Begun),
     /// Something happened that whoever waits should see.
     Record(Box<Stamped>),
     /// So many records were left out, because they were not read fast enough.
     Missed(u64),
-    /// The last answer to what was [`Heard`](Self::Heard), or the only one.
+    /// The last answer to what was [`Heard`](Self::Heard) or has [`Begun`](Self::Begun), or the only one.
     Ended(Ended),
     /// To [`ToSupervisor::History`], oldest first.
     History(Vec<Entry>),
@@ -92,7 +117,32 @@ pub enum FromSupervisor {
     Logs(Vec<Stamped>),
 }
 
-/// What became of a push, a reload or a rollback.
+/// What is under way because somebody asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Begun {
+    /// A generation is rolled out.
+    Rolling {
+        /// Its number.
+        generation: Generation,
+        /// What it takes the place of.
+        from: Generation,
+    },
+    /// Slots come or go.
+    Scaling {
+        /// How many there were to be.
+        from: usize,
+        /// How many there are to be.
+        to: usize,
+    },
+    /// A slot gets another worker.
+    Restarting {
+        /// Which one.
+        slot: SlotId,
+    },
+}
+
+/// What became of what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Ended {
@@ -121,12 +171,47 @@ pub enum Ended {
         #[serde(flatten)]
         abort: Abort,
     },
-    /// Somebody wanted something else before it had come to its end.
+    /// Somebody wanted another generation before this one had come to its end.
     Superseded {
         /// Its number, if it had come that far.
         generation: Option<Generation>,
     },
-    /// It did not become a generation at all. Nothing has changed.
+    /// There are as many slots as were asked for, each of them serves, and the others are gone.
+    Scaled {
+        /// How many.
+        slots: usize,
+        /// The time since it was asked for.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+    },
+    /// Somebody wanted another number of slots before there were as many.
+    ScaledOtherwise {
+        /// How many there are to be now.
+        slots: usize,
+    },
+    /// A slot has another worker, and the one before is gone.
+    Restarted {
+        /// Which slot.
+        slot: SlotId,
+        /// The time since it was asked for.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+    },
+    /// A slot that was waited for was given up: its workers do not stay up.
+    Errored {
+        /// Which one.
+        slot: SlotId,
+        /// How many slots serve.
+        serving: usize,
+        /// How many there are to be.
+        slots: usize,
+    },
+    /// A slot that was waited for is no longer wanted.
+    Retired {
+        /// Which one.
+        slot: SlotId,
+    },
+    /// It did not begin at all. Nothing has changed.
     Refused {
         /// Whose fault it is.
         fault: Fault,
@@ -134,8 +219,8 @@ pub enum Ended {
         message: String,
         /// What to do about it.
         hint: Option<String>,
-        /// What serves.
-        serving: Generation,
+        /// What serves, where it was asked to serve something else.
+        serving: Option<Generation>,
     },
 }
 
@@ -147,6 +232,10 @@ pub enum Fault {
     Component,
     /// The cache of compiled code cannot be used.
     Cache,
+    /// The machine does not allow that much.
+    Resources,
+    /// It makes no sense as it was asked for.
+    Usage,
     /// Something else.
     Other,
 }

@@ -293,6 +293,7 @@ mod tests {
         history.note(&Notice::RolloutDone { generation: Generation(4), took: Duration::ZERO });
         assert_eq!(history.begin(entry(5, "d", Way::Push)), ["b"]);
         assert_eq!(numbers(&history), [3, 4, 5]);
+        assert_eq!(history.next(), Generation(6));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use wasmcluster_core::channel::Channel;
-use wasmcluster_core::cluster::Generation;
-use wasmcluster_core::control::{AppName, AppStatus, FromSupervisor, ToSupervisor};
+use wasmcluster_core::cluster::{Generation, SlotId};
+use wasmcluster_core::control::{AppName, AppStatus, Change, FromSupervisor, ToSupervisor};
 use wasmcluster_core::history::Entry;
 
 use crate::channel::send_with;
@@ -177,6 +177,22 @@ impl App {
     /// Fails when there is no answer in time.
     pub fn roll_back(self, to: Option<Generation>) -> Result<Following, ControlError> {
         self.follow(&ToSupervisor::Rollback { to }, None)
+    }
+
+    /// Has it have more slots, or fewer.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn scale(self, change: Change) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Scale(change), None)
+    }
+
+    /// Has it have another worker in a slot.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn restart(self, slot: SlotId) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Restart { slot }, None)
     }
 
     /// Its last records, and with `follow` those to come.

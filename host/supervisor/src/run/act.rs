@@ -45,6 +45,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 Action::Stopped { outcome } => self.outcome = Some(outcome),
             }
         }
+        let ended = self.waiting.look(&self.cluster);
+        self.chronicle.then_say(ended);
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {

@@ -3,14 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use wasmcluster_core::cluster::{Event, Generation};
-use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
+use wasmcluster_core::control::{Begun, Ended, Fault, FromSupervisor};
 use wasmcluster_core::history::{Entry, Fate, Way};
 use wasmcluster_core::record::{Record, Stamped};
 
 use super::Supervisor;
-use super::waiting::{Asker, Waiter};
+use super::waiting::{Asker, Waiter, Wanted};
 use crate::control::Answers;
 use crate::error::ServeError;
 use crate::generation::{Build, Source};
@@ -71,9 +70,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Gives up the rollout that is under way, or goes on doing so.
     fn turn_back(&mut self, from: Generation, mut answers: Answers) {
         answers.send(FromSupervisor::Heard);
-        answers.send(FromSupervisor::Rolling { generation: from, from: self.cluster.generation() });
+        let failing = self.cluster.generation();
+        answers.send(FromSupervisor::Begun(Begun::Rolling { generation: from, from: failing }));
         self.forget_coming();
-        self.waiting.add(Waiter::back(from, Asker::new(answers)));
+        self.waiting.add(Waiter::new(Wanted::Return(from), Asker::new(answers)));
         self.tell(Event::Roll { generation: from, plan: self.rollout });
     }
 
@@ -161,8 +161,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         self.builds.insert(generation, build);
         self.newest = generation;
         if let Some(mut asker) = asker {
-            asker.answers.send(FromSupervisor::Rolling { generation, from });
-            self.waiting.add(Waiter::new(generation, asker));
+            asker.answers.send(FromSupervisor::Begun(Begun::Rolling { generation, from }));
+            self.waiting.add(Waiter::new(Wanted::Generation(generation), asker));
         }
         self.tell(Event::Roll { generation, plan: self.rollout });
     }
@@ -175,7 +175,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     fn refuse(&self, answers: Answers, fault: Fault, message: impl Into<String>, hint: Option<String>) {
         let serving = self.cluster.replaced().unwrap_or(self.cluster.generation());
-        let refused = Ended::Refused { fault, message: message.into(), hint, serving };
+        let refused = Ended::Refused { fault, message: message.into(), hint, serving: Some(serving) };
         answers.end(FromSupervisor::Ended(refused));
     }
 }
@@ -198,12 +198,6 @@ fn fault(error: &ServeError) -> Fault {
         ServeError::Component(_) | ServeError::Rejected(_) => Fault::Component,
         ServeError::Cache(_) => Fault::Cache,
         _ => Fault::Other,
-    }
-}
-
-impl Asker {
-    fn new(answers: Answers) -> Self {
-        Self { answers, since: Instant::now() }
     }
 }
 

@@ -22,6 +22,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
             ToSupervisor::Push { name } => self.push(name, descriptor, answers),
             ToSupervisor::Reload => self.renew_for(answers, Way::Reload, Source::Own),
             ToSupervisor::Rollback { to } => self.roll_back(to, answers),
+            ToSupervisor::Scale(change) => self.scale_for(change, answers),
+            ToSupervisor::Restart { slot } => self.restart_for(slot, answers),
             ToSupervisor::History => {
                 answers.end(FromSupervisor::History(self.chronicle.history().entries().to_vec()));
             }

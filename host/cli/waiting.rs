@@ -1,25 +1,17 @@
-//! What the commands that begin a rollout have in common: what happens is shown as it happens, and the last line says what
-//! became of it.
+//! What the commands have in common that wait for something: what happens is shown as it happens, and the last line says
+//! what became of it.
 
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
-use wasmcluster_core::cluster::Generation;
-use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
+use wasmcluster_core::control::{Begun, Ended, Fault, FromSupervisor};
 use wasmcluster_supervisor::Following;
 
 use super::args::WaitArgs;
 use super::exit::{Exit, Failure};
 use super::render::{self, Colours, Rendered, Renderer, Short, Why};
 
-/// What a command says that does not wait.
-#[derive(Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-enum Detached {
-    Rolling { generation: Generation, from: Generation },
-}
-
-/// Shows what becomes of a rollout that was asked for. Its end is that of the command.
+/// Shows what becomes of what was asked for. Its end is that of the command.
 pub(crate) fn follow(asked: Result<Following, Failure>, args: &WaitArgs) -> Exit {
     let ended = asked.and_then(|following| watch(following, args));
     match ended {
@@ -32,11 +24,11 @@ fn watch(mut following: Following, args: &WaitArgs) -> Result<Exit, Failure> {
     let mut progress = Progress::new(args.json);
     loop {
         match following.answer()? {
-            Some(FromSupervisor::Rolling { generation, from }) if args.detach => {
+            Some(FromSupervisor::Begun(begun)) if args.detach => {
                 if args.json {
-                    event(&Detached::Rolling { generation, from });
+                    event(&begun);
                 } else {
-                    say(&format!("generation {generation} is rolled out in place of generation {from}"));
+                    say(&words(begun));
                 }
                 return Ok(Exit::Done);
             }
@@ -82,6 +74,21 @@ impl Progress {
     }
 }
 
+/// For who does not wait.
+fn words(begun: Begun) -> String {
+    match begun {
+        Begun::Rolling { generation, from } => {
+            format!("generation {generation} is rolled out in place of generation {from}")
+        }
+        Begun::Scaling { from, to } => format!("going from {from} to {}", workers(to)),
+        Begun::Restarting { slot } => format!("slot {slot} gets another worker"),
+    }
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".into() } else { format!("{count} workers") }
+}
+
 /// The last line: what has come of it, or what has not and what serves instead.
 fn judge(ended: Ended) -> Result<String, Failure> {
     let failed = |exit, message, hint| Err(Failure { exit, message, hint });
@@ -112,13 +119,38 @@ fn judge(ended: Ended) -> Result<String, Failure> {
                 Some("`wasmcluster history` says what".into()),
             )
         }
+        Ended::Scaled { slots, took } => {
+            let serve = if slots == 1 { "serves" } else { "serve" };
+            Ok(format!("{} {serve}, after {}", workers(slots), Short(took)))
+        }
+        Ended::ScaledOtherwise { slots } => failed(
+            Exit::Superseded,
+            format!("superseded: there are to be {} now", workers(slots)),
+            Some("`wasmcluster status` shows them".into()),
+        ),
+        Ended::Restarted { slot, took } => {
+            Ok(format!("slot {slot} has another worker, after {}", Short(took)))
+        }
+        Ended::Errored { slot, serving, slots } => failed(
+            Exit::Errored,
+            format!("slot {slot} was given up: its workers do not stay up; {serving} of {slots} slots serve"),
+            Some("`wasmcluster logs` says what they died of".into()),
+        ),
+        Ended::Retired { slot } => failed(
+            Exit::Superseded,
+            format!("superseded: slot {slot} is not wanted any more"),
+            Some("`wasmcluster status` shows those that are".into()),
+        ),
         Ended::Refused { fault, message, hint, serving } => {
             let exit = match fault {
+                Fault::Resources => Exit::Resources,
+                Fault::Usage => Exit::Usage,
                 Fault::Component => Exit::Rejected,
                 Fault::Cache => Exit::Cache,
                 Fault::Other => Exit::Failed,
             };
-            failed(exit, format!("{message}; generation {serving} serves"), hint)
+            let serving = serving.map(|serving| format!("; generation {serving} serves")).unwrap_or_default();
+            failed(exit, message + &serving, hint)
         }
     }
 }
@@ -137,11 +169,11 @@ fn event(what: &impl Serialize) {
 mod tests {
     use core::time::Duration;
 
-    use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended_, WorkerId};
+    use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended_, Generation, SlotId, WorkerId};
 
     use super::*;
 
-    fn words(ended: Ended) -> (u8, String) {
+    fn last(ended: Ended) -> (u8, String) {
         match judge(ended) {
             Ok(words) => (0, words),
             Err(failure) => (failure.exit as u8, failure.message),
@@ -152,21 +184,28 @@ mod tests {
     fn the_last_line_says_what_happened_and_what_serves() {
         let generation = Generation(3);
         let serving = |slots| Ended::Serving { generation, slots, took: Duration::from_millis(212) };
-        assert_eq!(words(serving(4)), (0, "generation 3 serves in all 4 slots, after 212ms".into()));
-        assert_eq!(words(serving(1)), (0, "generation 3 serves in its one slot, after 212ms".into()));
+        assert_eq!(last(serving(4)), (0, "generation 3 serves in all 4 slots, after 212ms".into()));
+        assert_eq!(last(serving(1)), (0, "generation 3 serves in its one slot, after 212ms".into()));
         let cause = Cause::Exited { exit: Ended_::Signal(9) };
         let abort = Abort::Crashed { worker: WorkerId(7), cause };
         assert_eq!(
-            words(Ended::GivenUp { generation, serving: Generation(2), abort }),
+            last(Ended::GivenUp { generation, serving: Generation(2), abort }),
             (10, "generation 3 was given up: a worker ended with signal 9; generation 2 serves".into())
         );
-        assert_eq!(words(Ended::Superseded { generation: None }).0, 11);
+        assert_eq!(last(Ended::Superseded { generation: None }).0, 11);
+        let scaled = |slots| Ended::Scaled { slots, took: Duration::from_millis(5) };
+        assert_eq!(last(scaled(1)), (0, "1 worker serves, after 5ms".into()));
+        assert_eq!(last(scaled(8)), (0, "8 workers serve, after 5ms".into()));
+        assert_eq!(
+            last(Ended::Errored { slot: SlotId(3), serving: 3, slots: 4 }),
+            (7, "slot 3 was given up: its workers do not stay up; 3 of 4 slots serve".into())
+        );
         let refused = Ended::Refused {
             fault: Fault::Component,
             message: "`a.wasm` is not WebAssembly".into(),
             hint: None,
-            serving: Generation(2),
+            serving: Some(Generation(2)),
         };
-        assert_eq!(words(refused), (3, "`a.wasm` is not WebAssembly; generation 2 serves".into()));
+        assert_eq!(last(refused), (3, "`a.wasm` is not WebAssembly; generation 2 serves".into()));
     }
 }
