@@ -8,6 +8,8 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::eventually;
+
 /// Whether a process runs. One that is dead and not yet reaped does not.
 pub(crate) fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(_, state)| state != 'Z')
@@ -42,6 +44,13 @@ pub(crate) fn running_in(place: &Path) -> Vec<u32> {
 /// Sends a signal; nobody there is no failure.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
+}
+
+/// Stops a process, and waits until it does nothing any more.
+#[track_caller]
+pub(crate) fn stop(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || stat(pid).filter(|&(_, state)| state == 'T'));
 }
 
 /// How many descriptors a process has open.

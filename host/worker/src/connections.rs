@@ -373,6 +373,11 @@ impl Activity {
         entry.since.store(entry.now(), Ordering::Relaxed);
     }
 
+    /// Whether a request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.requests.load(Ordering::Relaxed) > 0
+    }
+
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
         if self.0.requests.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -43,13 +43,15 @@ pub(crate) struct Stream {
     socket: TcpStream,
     activity: Activity,
     blocked: bool,
+    /// The client has said all it will.
+    ended: bool,
     /// Armed when the socket was shut down with something still to come from the client.
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
     pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity) -> Self {
-        Self { ahead, socket, activity, blocked: false, lingering: None }
+        Self { ahead, socket, activity, blocked: false, ended: false, lingering: None }
     }
 
     /// The socket, and what was read from it and is still to be given.
@@ -93,7 +95,17 @@ impl AsyncRead for Stream {
             this.ahead.advance(length);
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         let read = Pin::new(&mut this.socket).poll_read(cx, buf);
+        if matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before && !this.ended {
+            // A client may say all it will in one breath. Asked for the end before the request was looked at, hyper would
+            // drop it: what can be answered at once is, and hears of the end after that.
+            this.ended = true;
+            if this.activity.is_busy() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         if read.is_ready() {
             this.activity.received();
         }
