@@ -1,9 +1,9 @@
 //! Connections that outlive the worker that accepted them: they go to the worker that serves in its place.
 
-use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM};
+use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU};
 
 use crate::support::frames::{ACK, DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, PING};
-use crate::support::{Load, Network, RawClient, Response, Server, Starting, eventually, signal};
+use crate::support::{Load, Network, RawClient, Response, Server, Starting, eventually, signal, stop};
 
 /// One that rolls out as fast as it can.
 fn zoo(version: &str) -> Starting {
@@ -241,7 +241,7 @@ fn connections_are_taken_over_above_the_cap() {
     let mut before: Vec<_> = (0..4).map(|_| idle(&server, 1)).collect();
     let predecessor = server.worker();
     // Nothing is handed over as long as it is stopped.
-    signal(predecessor, SIGSTOP);
+    stop(predecessor);
     server.signal(SIGHUP);
     let mut after: Vec<_> = (0..4).map(|_| idle(&server, 2)).collect();
     signal(predecessor, SIGCONT);
@@ -252,11 +252,26 @@ fn connections_are_taken_over_above_the_cap() {
 }
 
 #[test]
+fn a_slot_that_goes_leaves_its_connections_to_another() {
+    let server = zoo("zoo-p2").instances(3).start();
+    let mut clients: Vec<_> = (0..60).map(|_| idle(&server, 1)).collect();
+    for workers in [2, 1] {
+        server.signal(SIGTTOU);
+        server.wait_for_workers(workers, &[]);
+    }
+    for client in &mut clients {
+        let response = client.get("/env");
+        assert!(response.text().contains("WASMCLUSTER_SLOT=0\n"), "{}", response.text());
+        assert!(!response.closes(), "{}", response.head);
+    }
+}
+
+#[test]
 fn without_its_heir_a_worker_answers_what_was_asked_and_closes_politely() {
     let server = zoo("zoo-p2").start();
     let mut clients: Vec<_> = (0..20).map(|_| idle(&server, 1)).collect();
     let predecessor = server.worker();
-    signal(predecessor, SIGSTOP);
+    stop(predecessor);
     begin_to_roll_to(&server, 2);
     let heir = server.workers().into_iter().find(|&pid| pid != predecessor).unwrap();
     signal(heir, SIGKILL);
@@ -335,6 +350,30 @@ fn clients_that_ask_now_and_then_notice_nothing() {
             let so_far = load.answered();
             eventually("answers", || (load.answered() > so_far + 40).then_some(()));
             roll_to(&server, generation);
+        }
+        let so_far = load.answered();
+        eventually("answers by the last generation", || (load.answered() > so_far + 100).then_some(()));
+        let outcome = load.stop();
+        assert_eq!(outcome.lost(), 0, "{outcome}");
+        assert_eq!(outcome.connections, CONNECTIONS as u64, "{outcome}");
+    });
+}
+
+/// A slot that goes hands its connections to a worker that may be replaced before it has them all.
+#[test]
+fn clients_notice_nothing_when_the_scale_changes_during_rollouts() {
+    const CONNECTIONS: usize = 60;
+    Network::delayed(|network| {
+        let server = zoo("zoo-p2").instances(3).addr(network.server()).start();
+        let load = Load::keep_alive(network.way_to(server.addr), CONNECTIONS).rate(80).start();
+        for generation in 2..=6 {
+            let so_far = load.answered();
+            eventually("answers", || (load.answered() > so_far + 40).then_some(()));
+            server.signal(SIGTTOU);
+            roll_to(&server, generation);
+            server.wait_for_workers(2, &[]);
+            server.signal(SIGTTIN);
+            server.wait_for_workers(3, &[]);
         }
         let so_far = load.answered();
         eventually("answers by the last generation", || (load.answered() > so_far + 100).then_some(()));
