@@ -61,7 +61,7 @@ impl Group {
         Ok(true)
     }
 
-    /// Takes note that a slot is no more. Its listener goes when nothing can come any more, see [`depart`](Self::depart).
+    /// Takes note that a slot is no more. Its listener goes when nothing can come any more, see [`departing`](Self::departing).
     pub(crate) fn retire(&mut self, slot: SlotId, now: Instant) {
         if let Some(member) = self.members.iter_mut().find(|member| member.slot == slot) {
             member.retired = Some(now);
@@ -73,16 +73,12 @@ impl Group {
         self.members.iter().filter_map(|member| member.retired).min().map(|retired| retired + LINGER)
     }
 
-    /// Ends the listeners of slots that are no more and have been empty at two looks, when it is time.
-    ///
-    /// # Errors
-    /// Fails as [`steer`](Self::steer) does.
-    pub(crate) fn depart(&mut self, queues: &[Queue], now: Instant) -> io::Result<()> {
+    /// Slots that are no more, and whose listeners may go: it is time, and they were empty at two looks.
+    pub(crate) fn departing(&self, queues: &[Queue], now: Instant) -> Vec<SlotId> {
         let is_empty =
             |slot| queues.iter().any(|queue| queue.slot == slot && queue.before.max(queue.now) == 0);
         let due = |member: &&Member| member.retired.is_some_and(|retired| retired + LINGER <= now);
-        let leaving: Vec<_> = self.members.iter().filter(due).map(|member| member.slot).collect();
-        leaving.into_iter().filter(|slot| is_empty(*slot)).try_for_each(|slot| self.remove(slot))
+        self.members.iter().filter(due).map(|member| member.slot).filter(|slot| is_empty(*slot)).collect()
     }
 
     /// The listener of a slot.
@@ -116,7 +112,7 @@ impl Group {
     ///
     /// # Errors
     /// Fails where the kernel takes no programs from us. It is gone all the same.
-    fn remove(&mut self, slot: SlotId) -> io::Result<()> {
+    pub(crate) fn remove(&mut self, slot: SlotId) -> io::Result<()> {
         let Some(place) = self.members.iter().position(|member| member.slot == slot) else { return Ok(()) };
         let last = self.members.last().map_or(slot, |last| last.slot);
         let avoided = self.attach(&[slot, last]);
@@ -274,12 +270,11 @@ mod tests {
         assert_eq!(group.next_departure(), Some(began + LINGER));
         let early = began + LINGER - Duration::from_millis(1);
         for (time, before, now) in [(early, 0, 0), (began + LINGER, 1, 0), (began + LINGER, 0, 1)] {
-            group.depart(&looks(1, before, now), time).expect("the kernel takes programs");
-            assert_eq!(group.len(), 2);
+            assert_eq!(group.departing(&looks(1, before, now), time), []);
         }
-        group.depart(&looks(0, 0, 0), began + LINGER).expect("the kernel takes programs");
-        assert_eq!(group.len(), 2, "nobody has looked");
-        group.depart(&looks(1, 0, 0), began + LINGER).expect("the kernel takes programs");
+        assert_eq!(group.departing(&looks(0, 0, 0), began + LINGER), [], "nobody has looked");
+        assert_eq!(group.departing(&looks(1, 0, 0), began + LINGER), [SlotId(1)]);
+        group.remove(SlotId(1)).expect("the kernel takes programs");
         assert_eq!((group.len(), group.next_departure()), (1, None));
         expect(&group, &[1]);
     }

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
@@ -23,15 +23,15 @@ use crate::group::Group;
 /// The time between two looks. A worker that is not busy has accepted by then.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Each listener tells once that something waits, and then not before it was looked at.
-const ONCE: EventFlags = EventFlags::IN.union(EventFlags::ONESHOT);
-
 /// The watch over all queues of a group.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    watch: AsyncFd<OwnedFd>,
-    /// Who told.
-    told: Vec<SlotId>,
+    /// Is readable as long as something waits in any queue.
+    all: OwnedFd,
+    /// Tells once that `all` has become readable, and then not before it is opened again. Without it every connection would
+    /// wake us, however short it waits.
+    gate: AsyncFd<OwnedFd>,
+    open: bool,
     /// What the first look found, and when.
     found: Option<(Instant, Vec<(SlotId, u32)>)>,
 }
@@ -39,13 +39,14 @@ pub(crate) struct Queues {
 impl Queues {
     /// Watches the listeners of a group, as they are now.
     pub(crate) fn of(group: &Group) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let [all, gate] = [epoll::create(CreateFlags::CLOEXEC)?, epoll::create(CreateFlags::CLOEXEC)?];
+        epoll::add(&gate, &all, EventData::new_u64(0), EventFlags::ONESHOT)?;
         #[expect(
             deprecated,
             reason = "sound for an owned descriptor; what comes after it wants a promise about it"
         )]
-        let watch = AsyncFd::with_interest(epoll, Interest::READABLE)?;
-        let queues = Self { watch, told: Vec::new(), found: None };
+        let gate = AsyncFd::with_interest(gate, Interest::READABLE)?;
+        let queues = Self { all, gate, open: false, found: None };
         for (slot, _) in group.members() {
             queues.watch(group, slot)?;
         }
@@ -55,7 +56,14 @@ impl Queues {
     /// Watches one more.
     pub(crate) fn watch(&self, group: &Group, slot: SlotId) -> io::Result<()> {
         let socket = group.socket(slot).ok_or(io::ErrorKind::NotFound)?;
-        Ok(epoll::add(self.watch.get_ref(), socket, name(slot), ONCE)?)
+        Ok(epoll::add(&self.all, socket, EventData::new_u64(slot.0.into()), EventFlags::IN)?)
+    }
+
+    /// Watches one no more, which is about to end. Its end would be told for as long as anybody had a duplicate.
+    pub(crate) fn forget(&self, group: &Group, slot: SlotId) {
+        if let Some(socket) = group.socket(slot) {
+            let _ = epoll::delete(&self.all, socket);
+        }
     }
 
     /// Waits until something has been waiting in the queues of `group` at two looks, or until one of its listeners may go.
@@ -65,7 +73,7 @@ impl Queues {
             let Some((since, _)) = &self.found else {
                 let departure = group.next_departure();
                 tokio::select! {
-                    () = self.somebody_tells(group.len()) => {}
+                    () = self.somebody_waits(group) => {}
                     () = sleep_until(departure.unwrap_or_else(Instant::now)), if departure.is_some() => {}
                 }
                 self.found = Some((Instant::now(), look(group)));
@@ -76,7 +84,6 @@ impl Queues {
             let then = |slot| before.iter().find_map(|(known, length)| (*known == slot).then_some(*length));
             let queue = |(slot, now)| Queue { slot, before: then(slot).unwrap_or(0), now };
             let queues: Vec<_> = look(group).into_iter().map(queue).collect();
-            self.listen_again(group);
             let stands = queues.iter().any(|queue| queue.before > 0 && queue.now > 0);
             if stands || group.next_departure().is_some_and(|departure| departure <= Instant::now()) {
                 return queues;
@@ -84,26 +91,26 @@ impl Queues {
         }
     }
 
-    /// Wants to be told again of all that have told. Whatever waits there by now is told at once.
-    fn listen_again(&mut self, group: &Group) {
-        for slot in self.told.drain(..) {
-            if let Some(socket) = group.socket(slot) {
-                // Of one that has left since then nothing is wanted any more.
-                let _ = epoll::modify(self.watch.get_ref(), socket, name(slot), ONCE);
+    /// Returns when something waits in a queue. Who is alone has nobody to take it.
+    async fn somebody_waits(&mut self, group: &Group) {
+        loop {
+            if !self.open && group.len() > 1 {
+                let once = EventFlags::IN | EventFlags::ONESHOT;
+                self.open =
+                    epoll::modify(self.gate.get_ref(), &self.all, EventData::new_u64(0), once).is_ok();
             }
-        }
-    }
-
-    async fn somebody_tells(&mut self, members: usize) {
-        while self.told.is_empty() {
             // It cannot fail but by the end of the runtime.
-            let Ok(mut ready) = self.watch.readable().await else { return std::future::pending().await };
-            let mut events = Vec::with_capacity(members.max(1));
+            let Ok(mut ready) = self.gate.readable().await else { return std::future::pending().await };
+            let mut events = Vec::with_capacity(1);
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
             let _ = epoll::wait(ready.get_inner(), spare_capacity(&mut events), Some(&at_once));
-            let slots = events.iter().filter_map(|event| u16::try_from({ event.data }.u64()).ok());
-            self.told.extend(slots.map(SlotId));
             ready.clear_ready();
+            if !events.is_empty() {
+                self.open = false;
+                if group.len() > 1 {
+                    return;
+                }
+            }
         }
     }
 }
@@ -113,14 +120,12 @@ fn look(group: &Group) -> Vec<(SlotId, u32)> {
     group.members().map(|(slot, socket)| (slot, waiting(socket).unwrap_or(0))).collect()
 }
 
-/// What a listener is called in the kernel's answers.
-fn name(slot: SlotId) -> EventData {
-    EventData::new_u64(slot.0.into())
-}
-
 #[cfg(test)]
 mod tests {
+    use core::future::poll_fn;
     use core::net::SocketAddr;
+    use core::pin::pin;
+    use core::task::Poll;
     use std::net::TcpStream;
 
     use super::*;
@@ -175,6 +180,59 @@ mod tests {
             };
             assert_eq!(sum(&queues), (1, 1));
             assert!(polls > 1);
+        });
+    }
+
+    #[test]
+    fn who_is_alone_is_not_told() {
+        run(async {
+            let (mut group, addr) = group(1);
+            let mut queues = Queues::of(&group).expect("descriptors");
+            let _client = TcpStream::connect(addr).expect("it listens");
+            {
+                let mut alone = pin!(queues.standing(&group));
+                assert!(poll_fn(|cx| Poll::Ready(alone.as_mut().poll(cx))).await.is_pending());
+            }
+            assert!(!queues.open);
+            group.add(SlotId(1)).expect("free");
+            assert_eq!(sum(&queues.standing(&group).await), (1, 1));
+        });
+    }
+
+    #[test]
+    fn connections_that_come_between_two_looks_do_not_wake_us() {
+        run(async {
+            let (group, addr) = group(2);
+            let mut queues = Queues::of(&group).expect("descriptors");
+            let mut clients = vec![TcpStream::connect(addr).expect("it listens")];
+            queues.somebody_waits(&group).await;
+            clients.extend((0..10).map(|_| TcpStream::connect(addr).expect("it listens")));
+            tokio::task::yield_now().await;
+            let mut gate = pin!(queues.gate.readable());
+            assert!(poll_fn(|cx| Poll::Ready(gate.as_mut().poll(cx))).await.is_pending());
+        });
+    }
+
+    #[test]
+    fn a_listener_that_has_left_is_not_told_although_somebody_has_a_duplicate() {
+        run(async {
+            let (group, addr) = group(3);
+            let mut queues = Queues::of(&group).expect("descriptors");
+            let stuck: Vec<_> =
+                group.members().map(|(_, socket)| socket.try_clone().expect("room")).collect();
+            for (slot, socket) in group.members() {
+                queues.forget(&group, slot);
+                socket.shutdown(std::net::Shutdown::Read).expect("it listens");
+            }
+            assert!(TcpStream::connect(addr).is_err());
+            {
+                let mut waits = pin!(queues.somebody_waits(&group));
+                assert!(poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await.is_pending());
+            }
+            tokio::task::yield_now().await;
+            let mut waits = pin!(queues.somebody_waits(&group));
+            assert!(poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await.is_pending());
+            drop(stuck);
         });
     }
 

@@ -18,17 +18,13 @@ impl Cluster {
         }
     }
 
-    /// Slots where somebody serves, retired ones last. Where nobody does it makes no difference, and all are equal that will.
+    /// Slots where somebody serves. That is no retired one, unless nobody else serves: its worker drains as soon as somebody
+    /// does. Where nobody serves at all it makes no difference, and all are equal that will.
     fn steering(&self) -> Steering {
-        let is_active = |slot: &Slot| !slot.is_retired();
         let all = &self.slots;
-        let eligible: Vec<_> = if self.active().any(Slot::is_serving) {
-            all.iter().map(|slot| is_active(slot) && slot.is_serving()).collect()
-        } else if all.iter().any(Slot::is_serving) {
-            all.iter().map(Slot::is_serving).collect()
-        } else {
-            all.iter().map(is_active).collect()
-        };
+        let staffed = all.iter().any(Slot::is_serving);
+        let is_eligible = |slot: &Slot| if staffed { slot.is_serving() } else { !slot.is_retired() };
+        let eligible: Vec<_> = all.iter().map(is_eligible).collect();
         let equal = || eligible.iter().map(|eligible| u32::from(*eligible)).collect();
         let Some((from, share)) = self.trial() else { return Steering::new(equal()) };
 

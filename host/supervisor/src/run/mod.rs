@@ -171,10 +171,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
-                // Who is alone has nobody to take from.
-                queues = self.queues.standing(&self.claim.slots), if self.claim.slots.len() > 1 => {
-                    Input::Standing(queues)
-                }
+                queues = self.queues.standing(&self.claim.slots) => Input::Standing(queues),
                 Some(input) = self.control.next() => Input::Control(input),
             };
             if !matches!(input, Input::Worker(..)) {

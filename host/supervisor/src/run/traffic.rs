@@ -21,8 +21,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Two looks at all queues have shown what stands still: workers that have time take that, and what has been left by
     /// everybody goes.
     pub(super) fn tend(&mut self, queues: &[Queue]) {
-        let departed = self.claim.slots.depart(queues, Instant::now());
-        self.say_if_unsteered(departed);
+        for slot in self.claim.slots.departing(queues, Instant::now()) {
+            self.queues.forget(&self.claim.slots, slot);
+            let removed = self.claim.slots.remove(slot);
+            self.say_if_unsteered(removed);
+        }
 
         let serving = |slot: &Slot| {
             let serving = slot.workers().iter().filter(|worker| worker.is_serving());
