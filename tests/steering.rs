@@ -150,6 +150,7 @@ fn a_canary_gets_the_share_that_it_may() {
     let server = zoo_in_a_file().instances(2).args(args).start();
     server.signal(SIGHUP);
     server.wait_for_stderr("is watched for");
+    // What waits for a busy worker of the old version is not for the canary, however idle that is.
     let outcome = ask_for(&server, "WASMCLUSTER_GENERATION").requests(4_000).run();
     outcome.expect_ok(4_000);
     let canary = outcome.tags.get("2").copied().unwrap_or_default();

@@ -26,6 +26,8 @@ pub struct Hand {
     pub worker: WorkerId,
     /// Whose queue it serves anyway.
     pub slot: SlotId,
+    /// Whether it is to get no more than was said: it takes nothing that anybody else will serve.
+    pub rationed: bool,
 }
 
 /// Something to be taken.
@@ -66,7 +68,7 @@ impl Stealing {
         let stands = |queue: &&Queue| queue.before > 0;
         let mut wanting: Vec<_> = queues.iter().filter(stands).map(|queue| (*queue, Vec::new())).collect();
         for hand in free {
-            let idle = length(hand.slot) == 0;
+            let idle = length(hand.slot) == 0 && !hand.rationed;
             let open = wanting.iter_mut().filter(|(queue, by)| {
                 let room = u32::try_from(by.len()).is_ok_and(|count| count < queue.now);
                 room && (idle || is_dead(queue.slot))
@@ -113,7 +115,7 @@ mod tests {
     /// Workers, each by its slot. They are numbered as they come, from 1.
     fn hands(slots: &[u16]) -> Vec<Hand> {
         let workers = (1..).map(WorkerId).zip(slots);
-        workers.map(|(worker, &slot)| Hand { worker, slot: SlotId(slot) }).collect()
+        workers.map(|(worker, &slot)| Hand { worker, slot: SlotId(slot), rationed: false }).collect()
     }
 
     /// Each theft as slot, worker and number.
@@ -176,6 +178,16 @@ mod tests {
         assert_eq!(decide(&mut stealing, &[(1, 1), (0, 0), (0, 0)], &[0, 1]), [(0, 2, 1)]);
         // Its slot is not dead, so who has a queue of their own leaves it alone.
         assert_eq!(decide(&mut stealing, &[(0, 1), (1, 1), (0, 0)], &[0, 1]), []);
+    }
+
+    #[test]
+    fn a_rationed_worker_takes_only_what_nobody_else_serves() {
+        let mut hands = hands(&[0, 1]);
+        hands[1].rationed = true;
+        let decide = |lengths: &[(u32, u32)]| Stealing::default().decide(&queues(lengths), &hands);
+        assert_eq!(decide(&[(1, 1), (0, 0)]), []);
+        let theft = Theft { from: SlotId(2), by: WorkerId(2), most: 1 };
+        assert_eq!(decide(&[(1, 1), (0, 0), (1, 1)]), [theft]);
     }
 
     #[test]

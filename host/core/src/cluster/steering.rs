@@ -1,6 +1,7 @@
 //! Which slots new connections should go to.
 
 use super::{Action, Cluster, Generation, Life, Slot};
+use crate::stealing::Hand;
 use crate::steering::Steering;
 
 impl Cluster {
@@ -16,6 +17,21 @@ impl Cluster {
             self.steered = steering.clone();
             self.actions.insert(mark, Action::Steer(steering));
         }
+    }
+
+    /// Everybody who serves. A generation that is tried with a share of its own is not to get more by stealing.
+    #[must_use]
+    pub fn hands(&self) -> Vec<Hand> {
+        let from = self.trial().map(|(from, _)| from);
+        let hands = self.slots.iter().flat_map(|slot| {
+            let serving = slot.workers().iter().filter(|worker| worker.is_serving());
+            serving.map(|worker| Hand {
+                worker: worker.id(),
+                slot: slot.id(),
+                rationed: from.is_some_and(|from| worker.generation() != from),
+            })
+        });
+        hands.collect()
     }
 
     /// Slots where somebody serves. That is no retired one, unless nobody else serves: its worker drains as soon as somebody

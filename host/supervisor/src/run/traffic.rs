@@ -3,10 +3,9 @@
 use std::io;
 
 use tokio::time::Instant;
-use wasmcluster_core::cluster::Slot;
 use wasmcluster_core::message::ToWorker;
 use wasmcluster_core::record::Record;
-use wasmcluster_core::stealing::{Hand, Queue};
+use wasmcluster_core::stealing::Queue;
 use wasmcluster_core::steering::Steering;
 
 use super::Supervisor;
@@ -26,13 +25,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             let removed = self.claim.slots.remove(slot);
             self.say_if_unsteered(removed);
         }
-
-        let serving = |slot: &Slot| {
-            let serving = slot.workers().iter().filter(|worker| worker.is_serving());
-            serving.map(|worker| Hand { worker: worker.id(), slot: slot.id() }).collect::<Vec<_>>()
-        };
-        let hands: Vec<_> = self.cluster.slots().iter().flat_map(serving).collect();
-        for theft in self.stealing.decide(queues, &hands) {
+        for theft in self.stealing.decide(queues, &self.cluster.hands()) {
             let listener = self.claim.slots.socket(theft.from).and_then(|socket| socket.try_clone().ok());
             match (self.workers.get(&theft.by), listener) {
                 (Some(placed), Some(listener)) => {

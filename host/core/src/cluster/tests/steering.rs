@@ -70,6 +70,25 @@ fn a_canary_gets_what_it_may_until_the_others_follow() {
 }
 
 #[test]
+fn a_canary_does_not_get_more_by_stealing() {
+    let rationed = |rig: &Rig| {
+        rig.cluster.hands().into_iter().map(|hand| (hand.slot.0, hand.rationed)).collect::<Vec<_>>()
+    };
+    let mut rig = Rig::serving(2);
+    rig.event(100, roll(2, 500, Some(10)));
+    rig.event(110, ready(3));
+    assert_eq!(rationed(&rig), [(0, true), (1, false)]);
+    rig.event(120, exited(1));
+    rig.wake(620);
+    assert_eq!(rationed(&rig), [(0, false), (1, false)]);
+
+    let mut rig = Rig::serving(2);
+    rig.event(100, roll(2, 500, None));
+    rig.event(110, ready(3));
+    assert_eq!(rationed(&rig), [(0, false), (1, false)]);
+}
+
+#[test]
 fn what_a_canary_may_get_is_shared_by_those_that_serve() {
     let mut rig = Rig::serving(4);
     rig.event(100, roll(2, 500, Some(10)));
