@@ -36,6 +36,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("name", "my.app-2", "my/app"),
     ("probe", "/health", "health"),
     ("timeout", "none", "0s"),
+    ("watch", "true", "perhaps"),
 ];
 
 /// Every flag that can be repeated.

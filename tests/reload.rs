@@ -183,3 +183,33 @@ fn a_stop_ends_a_rollout() {
     server.signal(Signal::SIGTERM);
     server.wait().expect_code(0).expect_nothing_left();
 }
+
+#[test]
+fn the_configuration_is_read_again() {
+    let file = "bake = \"0s\"\n[env]\nGREETING = \"hello\"\n";
+    let server = serving("zoo-p2").instances(2).file("wasmcluster.toml", file).start();
+    assert!(server.get("/env").text().contains("GREETING=hello\n"));
+    let write = |text: &str| fs::write(server.place().join("work/wasmcluster.toml"), text).unwrap();
+    write("bake = \"0s\"\nprobe = \"/\"\n[env]\nGREETING = \"good day\"\n");
+    server.signal(SIGHUP);
+    server.wait_for_stderr("every slot serves generation 2");
+    assert!(server.get("/env").text().contains("GREETING=good day\n"));
+
+    // What makes no sense changes nothing, and says where it stands.
+    let workers = server.workers();
+    for (text, words) in [
+        ("bake = ", "`wasmcluster.toml`, line 1"),
+        ("bakes = \"0s\"", "there is no key `bakes`"),
+        ("bake = \"soon\"", "invalid value `soon` for `bake` (`wasmcluster.toml`, line 1)"),
+        ("dir = \"missing\"", "there is no directory `missing`"),
+    ] {
+        write(text);
+        server.signal(SIGHUP);
+        let stderr = server.wait_for_stderr(words);
+        let line = stderr.lines().find(|line| line.contains(words)).unwrap();
+        assert!(line.contains("generation 2 goes on"), "{line}");
+        server.command(["reload"]).run().expect_code(2).expect_stderr(words);
+    }
+    assert_eq!(server.workers(), workers);
+    assert!(server.get("/env").text().contains("GREETING=good day\n"));
+}

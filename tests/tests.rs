@@ -27,4 +27,5 @@ mod serve;
 mod steering;
 mod support;
 mod tidy;
+mod watch;
 mod wear;

@@ -153,6 +153,13 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = value_parser!(u16).range(1..=1000))]
     pub(crate) history: u16,
 
+    /// Serve what becomes of the component's file
+    ///
+    /// A new file in its place, or new content in it, is rolled out as a reload would be, once nobody writes to it. What
+    /// cannot be served changes nothing.
+    #[arg(long, env = "WASMCLUSTER_WATCH", help_heading = APP, value_parser = BoolishValueParser::new())]
+    pub(crate) watch: bool,
+
     /// Write the log as one JSON object per line
     ///
     /// Each has `time`, and `record` that tells its kind: `serving`, `cluster`, `worker`, `output`, `error` and so on.

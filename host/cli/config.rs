@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, ServeArgs};
 use super::exit::Failure;
 
 /// Read without being asked for, when it is there.
@@ -30,9 +30,20 @@ struct Setting {
     origin: String,
 }
 
-/// The command, from everywhere it may come from. Ends the process where clap has something to say.
+/// The command, from everywhere it may come from. Ends the process where clap has something to say about the command line.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    let given = arguments().get_matches();
+    complete(arguments().get_matches())
+}
+
+/// What `serve` is told now, by the same command line and environment and by what the file has become. Ends nothing.
+pub(crate) fn parse_again() -> Result<ServeArgs, Failure> {
+    match arguments().try_get_matches().map_err(|error| plain(&error)).and_then(complete)? {
+        Command::Serve(args) => Ok(*args),
+        _ => Err(Failure::usage("this process is not what its command line says", None)),
+    }
+}
+
+fn complete(given: ArgMatches) -> Result<Command, Failure> {
     let Some(("serve", serve)) = given.subcommand() else { return command(&given) };
     let mut settings = Vec::new();
     if let Some(path) = file(serve) {
@@ -62,10 +73,14 @@ fn arguments() -> clap::Command {
 }
 
 fn command(matches: &ArgMatches) -> Result<Command, Failure> {
-    match Cli::from_arg_matches(matches) {
-        Ok(cli) => Ok(cli.command),
-        Err(error) => error.exit(),
-    }
+    Cli::from_arg_matches(matches).map(|cli| cli.command).map_err(|error| plain(&error))
+}
+
+/// The first line of what clap would print.
+fn plain(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    Failure::usage(line.strip_prefix("error: ").unwrap_or(line), None)
 }
 
 fn file(serve: &ArgMatches) -> Option<PathBuf> {
@@ -118,7 +133,7 @@ fn blame(error: clap::Error, settings: &[Setting]) -> Failure {
     let name = shown.split_whitespace().next().unwrap_or_default().trim_start_matches("--");
     // The last one counts, as it did for clap.
     let Some(setting) = settings.iter().rev().find(|setting| setting.id.replace('_', "-") == name) else {
-        error.exit();
+        return plain(&error);
     };
     let reason = match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
         (Some(reason), _) => reason.to_string(),

@@ -65,10 +65,12 @@ impl From<ServeError> for Failure {
             ServeError::Component(_) | ServeError::Rejected(_) => Exit::Rejected,
             ServeError::Address(_) => Exit::Address,
             ServeError::Cache(_) => Exit::Cache,
+            ServeError::Misconfigured(_) => Exit::Usage,
             ServeError::RunDir(_) => Exit::RunDir,
             ServeError::Descriptors(_) => Exit::Resources,
             ServeError::AllErrored => Exit::Errored,
             ServeError::BuilderDied { .. }
+            | ServeError::Watch { .. }
             | ServeError::Control(_)
             | ServeError::Spawn(_)
             | ServeError::Setup(_) => Exit::Failed,

@@ -73,6 +73,7 @@ fn row(entry: &Entry, colours: Colours) -> [Cell; 7] {
         Way::Start => "start".to_owned(),
         Way::Push => "push".to_owned(),
         Way::Reload => "reload".to_owned(),
+        Way::Watch => "watch".to_owned(),
         Way::Rollback { to } => format!("rollback to {to}"),
     };
     let (fate, tone) = match &entry.fate {

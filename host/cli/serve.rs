@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Gate, Plan, Settings};
 use wasmcluster_core::control::AppName;
-use wasmcluster_supervisor::{Component, Memory, Naming, Options, default_run_dir, serve};
+use wasmcluster_supervisor::{
+    Component, Configuration, Memory, Misconfigured, Naming, Options, default_run_dir, serve,
+};
 
 use super::args::{Isolation, ServeArgs};
+use super::config;
 use super::exit::{Exit, Failure};
 use super::render::{Look, Renderer};
 use super::values::DEFAULT_ADDR;
@@ -29,7 +32,7 @@ pub(crate) fn run(args: ServeArgs) -> Exit {
     };
     let writer = Writer::start(Renderer::new(look));
     let served = options(args).and_then(|options| {
-        serve(options, |record| writer.write(Line::Record(record))).map_err(Failure::from)
+        serve(options, Box::new(reread), |record| writer.write(Line::Record(record))).map_err(Failure::from)
     });
     let exit = match served {
         Ok(()) => Exit::Done,
@@ -43,6 +46,14 @@ pub(crate) fn run(args: ServeArgs) -> Exit {
     exit
 }
 
+/// What the configuration is now.
+fn reread() -> Result<Configuration, Misconfigured> {
+    match config::parse_again() {
+        Ok(args) => Ok(configuration(&args)),
+        Err(Failure { message, hint, .. }) => Err(Misconfigured { message, hint }),
+    }
+}
+
 fn options(args: ServeArgs) -> Result<Options, Failure> {
     let cluster = Settings {
         listen_timeout: args.listen_timeout,
@@ -54,11 +65,37 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         seed: RandomState::new().hash_one(0),
         ..Settings::new(args.instances.resolve())
     };
+    let configuration = configuration(&args);
+    let cache = match args.cache_dir {
+        Some(directory) => directory,
+        None => default_cache()?,
+    };
+    let naming = match args.name {
+        Some(name) => Naming::Exactly(name),
+        None => default_naming(args.component.as_deref()),
+    };
+    Ok(Options {
+        configuration,
+        watch: args.watch,
+        addr: args.addr.unwrap_or(DEFAULT_ADDR),
+        cluster,
+        cache,
+        naming,
+        run_dir: args.run_dir.unwrap_or_else(default_run_dir),
+        memory: Memory {
+            directory: args.state_dir.or_else(|| of_this_user("XDG_STATE_HOME", ".local/state")),
+            generations: args.history.into(),
+        },
+    })
+}
+
+/// What may be another one after a reload.
+fn configuration(args: &ServeArgs) -> Configuration {
     let guest = app::Guest {
-        env: args.env,
-        dirs: args.dir,
-        config: args.config_var,
-        outbound: args.allow_outbound,
+        env: args.env.clone(),
+        dirs: args.dir.clone(),
+        config: args.config_var.clone(),
+        outbound: args.allow_outbound.clone(),
         max_memory_size: args.max_memory_size,
         isolation: match args.isolation {
             Isolation::Fast => app::Isolation::Fast,
@@ -75,38 +112,21 @@ fn options(args: ServeArgs) -> Result<Options, Failure> {
         max_header_size: args.max_header_size,
         max_concurrent_requests: args.max_concurrent_requests,
         max_connections: args.max_connections,
-        probe: args.probe,
+        probe: args.probe.clone(),
         max_requests: args.max_requests,
         max_memory: args.max_memory_restart,
     };
-    let cache = match args.cache_dir {
-        Some(directory) => directory,
-        None => default_cache()?,
-    };
-    let naming = match args.name {
-        Some(name) => Naming::Exactly(name),
-        None => default_naming(args.component.as_deref()),
-    };
-    Ok(Options {
-        component: args.component.map_or(DEMO, Component::File),
-        addr: args.addr.unwrap_or(DEFAULT_ADDR),
-        cluster,
+    Configuration {
+        component: args.component.clone().map_or(DEMO, Component::File),
+        guest,
+        serving,
         rollout: Plan {
             canaries: args.canary.get(),
             bake: args.bake,
             share: args.canary_weight,
             gate: Gate { errors: args.gate_errors.0, slowness: args.gate_latency.0 },
         },
-        guest,
-        serving,
-        cache,
-        naming,
-        run_dir: args.run_dir.unwrap_or_else(default_run_dir),
-        memory: Memory {
-            directory: args.state_dir.or_else(|| of_this_user("XDG_STATE_HOME", ".local/state")),
-            generations: args.history.into(),
-        },
-    })
+    }
 }
 
 /// After the component's file.

@@ -39,6 +39,8 @@ pub enum Way {
     Push,
     /// It is what the app's own component was when somebody asked to look again.
     Reload,
+    /// It is what became of the app's own component, and that was noticed.
+    Watch,
     /// It is an older one once more.
     Rollback {
         /// Which one.

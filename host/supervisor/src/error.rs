@@ -8,6 +8,7 @@ use wasmcluster_core::rejection::Rejection;
 use crate::address::AddressError;
 use crate::cache::CacheError;
 use crate::component::ComponentError;
+use crate::configuration::Misconfigured;
 use crate::limits::TooFewDescriptors;
 use crate::rundir::RunDirError;
 
@@ -17,6 +18,17 @@ pub enum ServeError {
     /// There is no component to look at.
     #[error(transparent)]
     Component(#[from] ComponentError),
+    /// What is configured now makes no sense.
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
+    /// The file cannot be watched.
+    #[error("failed to watch `{component}`: {source}")]
+    Watch {
+        /// What the component is called.
+        component: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The component will never be served as it is.
     #[error("{0}")]
     Rejected(Rejection),
@@ -60,6 +72,8 @@ impl ServeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Component(error) => error.hint(),
+            Self::Misconfigured(error) => error.hint.clone(),
+            Self::Watch { .. } => Some("raise `fs.inotify.max_user_watches`, or do without `--watch`".into()),
             Self::Rejected(rejection) => rejection.hint.clone(),
             Self::Address(error) => error.hint(),
             Self::Cache(error) => error.hint(),

@@ -11,6 +11,7 @@ mod channel;
 mod child;
 mod client;
 mod component;
+mod configuration;
 mod control;
 mod descriptors;
 mod directory;
@@ -29,6 +30,7 @@ mod run;
 mod rundir;
 mod signals;
 mod singleton;
+mod watch;
 mod worker;
 
 use core::net::SocketAddr;
@@ -37,8 +39,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wasmcluster_core::app::{Guest, Serving};
-use wasmcluster_core::cluster::{Plan, Settings};
+use wasmcluster_core::cluster::Settings;
 use wasmcluster_core::record::Record;
 
 use self::cache::Cache;
@@ -52,12 +53,14 @@ use self::run::Supervisor;
 use self::rundir::RunDir;
 use self::signals::Signals;
 use self::singleton::Claim;
+use self::watch::Watch;
 
 pub use self::address::AddressError;
 pub use self::cache::CacheError;
 pub use self::child::{BUILDER_ROLE, WORKER_ROLE};
 pub use self::client::{App, ControlError, Following, Stopping};
 pub use self::component::{Component, ComponentError};
+pub use self::configuration::{Configuration, Misconfigured, Reread};
 pub use self::error::ServeError;
 pub use self::history::Memory;
 pub use self::instances::{Instances, InvalidInstances};
@@ -67,18 +70,14 @@ pub use self::rundir::{Naming, RunDirError, default_run_dir};
 /// What to serve, where and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The component.
-    pub component: Component,
+    /// What to serve, and how.
+    pub configuration: Configuration,
+    /// Whether to serve what becomes of the component's file.
+    pub watch: bool,
     /// Where to listen; port 0 picks one.
     pub addr: SocketAddr,
     /// How many workers, and what happens when they do not behave.
     pub cluster: Settings,
-    /// How carefully a new version replaces the one that is served.
-    pub rollout: Plan,
-    /// What the guest is granted and limited to.
-    pub guest: Guest,
-    /// How workers treat connections and requests.
-    pub serving: Serving,
     /// Where compiled artifacts are kept.
     pub cache: PathBuf,
     /// What to call the app.
@@ -92,21 +91,22 @@ pub struct Options {
 /// Serves until a signal asks to stop and everything has ended, or until there is nothing left to serve.
 ///
 /// Must be called on the main thread, once in a process: workers ask the kernel to end with the thread that started
-/// them. `records` must not block, or everything waits with it.
+/// them. `records` must not block, or everything waits with it; nor must `reread`, which is asked what the configuration is
+/// now when somebody wants a reload.
 ///
 /// # Errors
 /// Fails when serving cannot begin, or when no worker stays up. Nothing is left running in either case.
-pub fn serve(options: Options, records: impl FnMut(Record)) -> Result<(), ServeError> {
+pub fn serve(options: Options, reread: Reread, records: impl FnMut(Record)) -> Result<(), ServeError> {
     // Where the kernel is too old for this, children see what our parent left open, as children usually do.
     let _ = descriptors::keep_from_children();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)?;
-    runtime.block_on(start(options, records))
+    runtime.block_on(start(options, reread, records))
 }
 
-async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
-    let Options { component, addr, cluster, rollout, guest, serving, cache, naming, run_dir, memory } =
-        options;
+async fn start(options: Options, reread: Reread, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
+    let Options { configuration, watch, addr, cluster, cache, naming, run_dir, memory } = options;
+    let Configuration { component, guest, serving, rollout } = configuration;
     let log = Rc::new(RefCell::new(Log::default()));
     let noted = Rc::clone(&log);
     let mut records = move |record: Record| {
@@ -117,6 +117,7 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
     let mut signals = Signals::new().map_err(ServeError::Setup)?;
     // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
     component.open()?;
+    let watch = if watch { watching(&component)? } else { None };
     limits::raise_descriptors(slots, serving.max_connections)?;
     let cache = Arc::new(Cache::open(&cache)?);
     let place = RunDir::create(&run_dir)?.claim(&naming)?;
@@ -137,9 +138,14 @@ async fn start(options: Options, mut records: impl FnMut(Record)) -> Result<(), 
         origin,
         first,
         (cluster, rollout),
+        (reread, watch),
         control,
         chronicle,
         (records, log),
     );
     supervisor.run(signals).await
+}
+
+fn watching(component: &Component) -> Result<Option<Watch>, ServeError> {
+    Watch::of(component).map_err(|source| ServeError::Watch { component: component.name(), source })
 }

@@ -33,6 +33,9 @@ use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
 use crate::worker::{WorkerHandle, WorkerInput};
 
+use crate::configuration::Reread;
+use crate::watch::Watch;
+
 use self::renew::{Coming, entry, next_build};
 use self::waiting::Waiting;
 
@@ -43,6 +46,8 @@ const QUEUE: usize = 64;
 enum Input {
     /// A person or an init system wants something.
     Signal(Wish),
+    /// The component's file is another one.
+    Changed,
     /// The builder of a new generation has something to tell.
     BuilderSaid(Record),
     /// There is a new generation, or there is none.
@@ -72,6 +77,8 @@ pub(crate) struct Supervisor<R> {
     unsteered: bool,
     origin: Origin,
     rollout: Plan,
+    reread: Reread,
+    watch: Option<Watch>,
     /// What the generations are that may be spawned.
     builds: BTreeMap<Generation, Build>,
     /// The one that everything began with.
@@ -113,6 +120,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         origin: Origin,
         first: Build,
         (settings, rollout): (Settings, Plan),
+        (reread, watch): (Reread, Option<Watch>),
         control: Control,
         mut chronicle: Chronicle,
         (records, log): (R, Rc<RefCell<Log>>),
@@ -129,6 +137,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
             unsteered: false,
             origin,
             rollout,
+            reread,
+            watch,
             builds: BTreeMap::from([(generation, first)]),
             first: generation,
             newest: generation,
@@ -172,6 +182,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
                 queues = self.queues.standing(&self.claim.slots) => Input::Standing(queues),
+                () = changed(&mut self.watch) => Input::Changed,
                 Some(input) = self.control.next() => Input::Control(input),
             };
             if !matches!(input, Input::Worker(..)) {
@@ -226,6 +237,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
             Input::Signal(Wish::Scale(by)) => self.scale_by(by),
+            Input::Changed => self.look_again(),
             Input::BuilderSaid(record) => self.pass_on(record),
             Input::Rebuilt(built) => self.rebuilt(*built),
             Input::Timeout => {
@@ -301,5 +313,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
         self.asked_to_stop = true;
         self.stop_building();
         self.tell(if fast { Event::StopFast } else { Event::Stop });
+    }
+}
+
+/// Returns when the file that is watched is another one. Never, where none is.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

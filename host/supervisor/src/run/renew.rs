@@ -10,10 +10,13 @@ use wasmcluster_core::record::{Record, Stamped};
 
 use super::Supervisor;
 use super::waiting::{Asker, Waiter, Wanted};
+use crate::configuration::Configuration;
 use crate::control::Answers;
 use crate::error::ServeError;
 use crate::generation::{Build, Source};
 use crate::history::now;
+use crate::limits;
+use crate::watch::Watch;
 
 /// A generation that is being built.
 pub(super) struct Coming {
@@ -27,6 +30,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
     pub(super) fn reload(&mut self) {
         if !self.cluster.is_stopping() {
             self.renew(Way::Reload, Source::Own, None);
+        }
+    }
+
+    /// Builds what the app's own component is now, because its file has changed.
+    pub(super) fn look_again(&mut self) {
+        if !self.cluster.is_stopping() {
+            self.renew(Way::Watch, Source::Own, None);
         }
     }
 
@@ -88,9 +98,14 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     /// Builds. What is being built for somebody else is not wanted any more.
     fn renew(&mut self, way: Way, source: Source, asker: Option<Asker>) {
+        if way == Way::Reload
+            && let Err(error) = self.reconfigure()
+        {
+            return self.fail(&error, asker);
+        }
         let component = self.origin.name(&source);
         (self.records)(match way {
-            Way::Start | Way::Reload => Record::Reloading { component },
+            Way::Start | Way::Reload | Way::Watch => Record::Reloading { component },
             Way::Push => Record::Pushed { component },
             Way::Rollback { to } => Record::RollingBack { component, to },
         });
@@ -143,15 +158,32 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 }
             }
             Ok(build) => self.roll(build, way, asker),
-            Err(error) => {
-                let (message, hint) = (error.to_string(), error.hint());
-                let serving = self.cluster.replaced().unwrap_or(serving);
-                if let Some(asker) = asker {
-                    self.refuse(asker.answers, fault(&error), message.clone(), hint.clone());
-                }
-                (self.records)(Record::ReloadFailed { message, hint, serving });
-            }
+            Err(error) => self.fail(&error, asker),
         }
+    }
+
+    /// Takes what is configured now for everything that is built from here on.
+    fn reconfigure(&mut self) -> Result<(), ServeError> {
+        let Configuration { component, guest, serving, rollout } = (self.reread)()?;
+        let slots = u16::try_from(self.cluster.active().count()).unwrap_or(u16::MAX);
+        limits::raise_descriptors(slots, serving.max_connections)?;
+        if component.name() != self.origin.component.name() && self.watch.is_some() {
+            let failed = |source| ServeError::Watch { component: component.name(), source };
+            self.watch = Watch::of(&component).map_err(failed)?;
+        }
+        (self.origin.component, self.origin.guest, self.origin.serving) = (component, guest, serving);
+        self.rollout = rollout;
+        Ok(())
+    }
+
+    /// There will be no new generation.
+    fn fail(&mut self, error: &ServeError, asker: Option<Asker>) {
+        let (message, hint) = (error.to_string(), error.hint());
+        let serving = self.cluster.replaced().unwrap_or(self.cluster.generation());
+        if let Some(asker) = asker {
+            self.refuse(asker.answers, fault(error), message.clone(), hint.clone());
+        }
+        (self.records)(Record::ReloadFailed { message, hint, serving });
     }
 
     fn roll(&mut self, build: Build, way: Way, asker: Option<Asker>) {
@@ -197,6 +229,7 @@ fn fault(error: &ServeError) -> Fault {
     match error {
         ServeError::Component(_) | ServeError::Rejected(_) => Fault::Component,
         ServeError::Cache(_) => Fault::Cache,
+        ServeError::Misconfigured(_) => Fault::Usage,
         _ => Fault::Other,
     }
 }

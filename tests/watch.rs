@@ -1,0 +1,97 @@
+//! A component's file that is watched: what becomes of it is served, once it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Server, Starting, component, eventually};
+
+fn watching() -> Starting {
+    let hello = fs::read(component("hello-p2")).unwrap();
+    let server = Server::of_file(Path::new("app.wasm")).file("app.wasm", hello);
+    server.instances(2).args(["--watch", "--bake", "0s"])
+}
+
+fn file(server: &Server, name: &str) -> PathBuf {
+    server.place().join("work").join(name)
+}
+
+#[test]
+fn a_file_that_takes_its_place_is_rolled_out() {
+    let server = watching().start();
+    fs::copy(component("zoo-p2"), file(&server, "app.new")).unwrap();
+    fs::rename(file(&server, "app.new"), file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    // And what takes its place in turn.
+    fs::copy(component("hello-p3"), file(&server, "app.new")).unwrap();
+    fs::rename(file(&server, "app.new"), file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 3");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+}
+
+#[test]
+fn a_file_that_is_written_over_is_rolled_out_when_its_writer_is_done() {
+    let server = watching().start();
+    let zoo = fs::read(component("zoo-p2")).unwrap();
+    let mut writer = File::create(file(&server, "app.wasm")).unwrap();
+    for piece in zoo.chunks(zoo.len() / 4 + 1) {
+        writer.write_all(piece).unwrap();
+        writer.sync_all().unwrap();
+    }
+    drop(writer);
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    assert!(!server.stderr().contains("cannot be served"), "{}", server.explain());
+}
+
+#[test]
+fn half_a_file_changes_nothing_and_the_other_half_does() {
+    let server = watching().start();
+    let workers = server.workers();
+    let zoo = fs::read(component("zoo-p2")).unwrap();
+    let (half, rest) = zoo.split_at(zoo.len() / 2);
+    fs::write(file(&server, "app.wasm"), half).unwrap();
+    server.wait_for_stderr("generation 1 goes on, the new one cannot be served");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    assert_eq!(server.workers(), workers);
+    OpenOptions::new().append(true).open(file(&server, "app.wasm")).unwrap().write_all(rest).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+}
+
+#[test]
+fn a_file_that_is_gone_changes_nothing_until_there_is_another_one() {
+    let server = watching().start();
+    fs::remove_file(file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("there is no file `app.wasm`");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    fs::copy(component("zoo-p2"), file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+}
+
+#[test]
+fn a_file_that_was_only_touched_is_what_is_served_already() {
+    let server = watching().start();
+    let workers = server.workers();
+    fs::copy(component("hello-p2"), file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("is what generation 1 serves already");
+    assert_eq!(server.workers(), workers);
+    // Its neighbours are nobody's business.
+    fs::write(file(&server, "other.wasm"), "x").unwrap();
+    fs::copy(component("zoo-p2"), file(&server, "app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.stderr().matches("looking at `app.wasm` again").count(), 2);
+}
+
+#[test]
+fn without_being_asked_nobody_watches() {
+    let hello = fs::read(component("hello-p2")).unwrap();
+    let server =
+        Server::of_file(Path::new("app.wasm")).file("app.wasm", hello).args(["--bake", "0s"]).start();
+    fs::copy(component("zoo-p2"), file(&server, "app.wasm")).unwrap();
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.stderr().matches("looking at `app.wasm` again").count(), 1);
+    eventually("the new one", || (server.get("/").text() == "hello from the zoo\n").then_some(()));
+}
