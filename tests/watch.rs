@@ -75,7 +75,7 @@ fn a_file_that_was_only_touched_is_what_is_served_already() {
     let server = watching().start();
     let workers = server.workers();
     fs::copy(component("hello-p2"), file(&server, "app.wasm")).unwrap();
-    server.wait_for_stderr("is what generation 1 serves already");
+    server.wait_for_stderr("generation 1 serves `app.wasm` already");
     assert_eq!(server.workers(), workers);
     // Its neighbours are nobody's business.
     fs::write(file(&server, "other.wasm"), "x").unwrap();

@@ -135,8 +135,7 @@ async fn start(options: Options, reread: Reread, mut records: impl FnMut(Record)
     let control = Control::listen(place).map_err(ServeError::Control)?;
     let supervisor = Supervisor::new(
         (claim, queues),
-        origin,
-        first,
+        (origin, first),
         (cluster, rollout),
         (reread, watch),
         control,

@@ -106,10 +106,11 @@ fn look(inotify: &Inotify, file: &OsString) -> Look {
         Err(_) => return Look::Nothing,
     };
     // Where there were too many for the kernel to keep, one of them may have been about ours.
-    let ours = events.iter().filter(|event| {
-        event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || event.name.as_ref() == Some(file)
-    });
-    match ours.last() {
+    let last = events
+        .iter()
+        .rev()
+        .find(|event| event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || event.name.as_ref() == Some(file));
+    match last {
         None => Look::Others,
         Some(event) if event.mask.intersects(DONE) => Look::Changed(COMPLETE),
         Some(_) => Look::Changed(UNFINISHED),

@@ -117,8 +117,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// Has nothing running yet; [`run`](Self::run) does.
     pub(crate) fn new(
         (claim, queues): (Claim, Queues),
-        origin: Origin,
-        first: Build,
+        (origin, first): (Origin, Build),
         (settings, rollout): (Settings, Plan),
         (reread, watch): (Reread, Option<Watch>),
         control: Control,
