@@ -123,13 +123,13 @@ fn every_flag_is_heard_on_the_command_line() {
     let mut args = Vec::new();
     for (flag, value, _) in FLAGS.iter().chain(LISTS) {
         args.extend(match *flag {
-            "json" => vec!["--json".to_owned()],
+            "json" | "watch" => vec![format!("--{flag}")],
             _ => vec![format!("--{flag}"), (*value).to_owned()],
         });
     }
     serves(Starting::of(program(["serve"]).arg(component("hello-p2")).args(args)));
-    // A switch has no value here.
-    for (flag, _, bad) in FLAGS.iter().chain(LISTS).filter(|(flag, ..)| *flag != "json") {
+    // Switches have no values here.
+    for (flag, _, bad) in FLAGS.iter().chain(LISTS).filter(|(flag, ..)| !["json", "watch"].contains(flag)) {
         let refused = program(["serve", &format!("--{flag}={bad}")]).run();
         blames(&refused, flag);
     }
