@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{SlotId, WorkerId};
 
 /// How many connections wait in a slot.
@@ -42,7 +44,7 @@ pub struct Theft {
 }
 
 /// Decides about thefts.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Stealing {
     /// Who was asked and has not answered. They may be stuck, and what they are asked is kept for them: one thing at most.
     asked: BTreeSet<WorkerId>,

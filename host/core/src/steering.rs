@@ -6,10 +6,12 @@
 
 use core::iter;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::SlotId;
 
 /// The share of new connections that each slot gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steering {
     /// By slot. Only their proportions mean something.
     shares: Vec<u32>,

@@ -1,5 +1,7 @@
 //! What a cluster wants done.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Generation, Notice, SlotId, Time, WorkerId};
 use crate::steering::Steering;
 
@@ -52,7 +54,7 @@ pub enum Action {
 }
 
 /// Why a cluster stopped. The first reason stands; what happens while stopping does not change it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The operator asked for it.
     Asked,

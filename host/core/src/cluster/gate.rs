@@ -9,7 +9,7 @@ use super::{Abort, Cluster, Generation, Worker, WorkerId};
 use crate::sample::Sample;
 
 /// By how much a new generation may be worse.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// So many more of a hundred requests may fail. No limit if there is none.
     pub errors: Option<u8>,

@@ -24,6 +24,7 @@ mod reconcile;
 mod restarts;
 mod rollout;
 mod scale;
+mod seed;
 mod settings;
 mod slot;
 mod status;
@@ -40,6 +41,7 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 pub use self::action::{Action, Outcome};
 pub use self::event::{Event, Exit};
@@ -61,9 +63,13 @@ use self::rollout::Rollout;
 use crate::steering::Steering;
 
 /// All slots of one app.
-#[derive(Debug)]
+///
+/// Between two inputs, when it wants nothing done, it can be written down; whoever reads it goes on as if nothing had
+/// happened. So a driver can be replaced by another one, of another version of this program.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Cluster {
     settings: Settings,
+    #[serde(with = "seed")]
     rng: Rng,
     life: Life,
     /// In the order of their ids, which are their indices.
@@ -78,11 +84,12 @@ pub struct Cluster {
     announced: bool,
     /// What was last said about new connections.
     steered: Steering,
+    #[serde(skip)]
     actions: VecDeque<Action>,
 }
 
 /// Where the cluster as a whole stands. It only moves down this list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Life {
     Running,
     /// Nothing is wanted any more. `fast` when not even the requests in flight are.
@@ -112,6 +119,13 @@ impl Cluster {
         };
         cluster.reconcile(now);
         cluster
+    }
+
+    /// The same cluster, under other settings from now on. What it was begun with stays: its slots, and the deadlines
+    /// that were set already.
+    #[must_use]
+    pub fn under(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// Takes note of what happened.

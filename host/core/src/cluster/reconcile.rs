@@ -143,6 +143,8 @@ impl Cluster {
                 if self.settings.heartbeat_timeout.is_some_and(|timeout| silent > timeout + OVERSLEPT) {
                     worker.heard = now;
                 } else {
+                    // As precise as it is written down.
+                    let silent = Duration::from_millis(u64::try_from(silent.as_millis()).unwrap_or(u64::MAX));
                     self.notify(Notice::WorkerSilent { worker: id, slot: slot_id, silent });
                     self.condemn(slot, index, Cause::Silent { silent });
                 }

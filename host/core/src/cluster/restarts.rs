@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{Settings, Time};
 
@@ -13,7 +14,7 @@ use super::{Settings, Time};
 /// that comes at once. Any other exit is *unstable*: the first in a row is answered at once as well, since most
 /// crashes are accidents; the ones after it wait, longer each time, with jitter so that slots which failed together
 /// do not start together. Too many within a window, and the slot is given up.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Restarts {
     /// Unstable exits since the last stable one. Drives the backoff.
     streak: u32,

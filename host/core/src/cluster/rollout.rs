@@ -12,7 +12,7 @@ use super::{Cause, Cluster, Gate, Generation, Life, Notice, Slot, Time, Worker, 
 use crate::sample::Sample;
 
 /// How careful a rollout is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// How many slots go first. All that there are, if there are no more; at least one.
     pub canaries: u16,
@@ -25,7 +25,7 @@ pub struct Plan {
 }
 
 /// A rollout that is under way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Rollout {
     /// What slots return to if it fails.
     pub(super) from: Generation,
@@ -39,7 +39,7 @@ pub(super) struct Rollout {
 }
 
 /// How far a rollout is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// The first slots are replaced.
     Canary(Plan),

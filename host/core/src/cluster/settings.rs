@@ -3,8 +3,11 @@
 use core::num::NonZeroU16;
 use core::time::Duration;
 
-/// The settings of a [`Cluster`](super::Cluster). They do not change while it runs.
-#[derive(Clone, Debug)]
+use serde::{Deserialize, Serialize};
+
+/// The settings of a [`Cluster`](super::Cluster). They change only
+/// [when another driver takes over](super::Cluster::under).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// How many slots share the address.
     pub slots: NonZeroU16,

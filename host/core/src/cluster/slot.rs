@@ -14,7 +14,7 @@ const MAX_PROCESSES: usize = 2;
 /// A slot holds what is wanted beside what is there; [`Cluster`](super::Cluster) closes the gap.
 ///
 /// It has room for several workers, because a successor has to serve before its predecessor drains.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Slot {
     id: SlotId,
     /// What should serve here. None when nothing should: the slot is retired, or the cluster is stopping.

@@ -3,11 +3,14 @@
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time, as the duration since the supervisor started.
 ///
 /// Whoever drives a state machine of this crate reads a monotonic clock and passes the reading in. A reading that
 /// is older than the one before does no harm: differences saturate at zero.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Time(Duration);
 
 impl Time {

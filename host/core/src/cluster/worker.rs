@@ -2,12 +2,14 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sample::Sample;
 
 use super::{Cause, Generation, Settings, Time, Wear, WorkerId};
 
 /// A worker, from the decision to spawn it until it was reaped.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Worker {
     id: WorkerId,
     generation: Generation,
@@ -34,7 +36,7 @@ pub struct Worker {
 
 /// Where a worker stands. It only ever moves down this list, which is why it is told at most once to drain and at
 /// most once to die.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Spawned, not ready yet.
     Starting {

@@ -316,7 +316,9 @@ impl Ledger {
                 if silent > timeout + Duration::from_secs(1) {
                     process.heard = now;
                 } else {
-                    process.cause = Some(Cause::Silent { silent });
+                    // In whole milliseconds, as everything that is said.
+                    let millis = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+                    process.cause = Some(Cause::Silent { silent: Duration::from_millis(millis) });
                     self.bereft.insert(process.slot);
                     owed.extend([Owed::Silent(worker), Owed::Kill(worker)]);
                 }

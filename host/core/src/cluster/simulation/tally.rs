@@ -92,6 +92,7 @@ impl Tally {
             "superseded",
             "stopped in a rollout",
             "steered",
+            "upgraded",
         ] {
             let seen = self.seen.get(what).copied().unwrap_or(0);
             assert!(

@@ -50,6 +50,8 @@ enum Deed {
 
 pub(super) struct World<'a> {
     rng: Rng,
+    /// For what must make no difference: with its own, the rest of the world stays as it is.
+    upgrades: Rng,
     now: Time,
     settings: Settings,
     temper: Temper,
@@ -89,6 +91,7 @@ impl<'a> World<'a> {
             trace,
             tally,
             rng,
+            upgrades: Rng::with_seed(seed),
         };
         world.note(|world| format!("{:?}", world.settings));
         world.plan_operator();
@@ -208,7 +211,24 @@ impl<'a> World<'a> {
                 Action::Close { .. } | Action::Steer(_) | Action::Notify(_) | Action::Stopped { .. } => {}
             }
         }
+        if self.upgrades.u8(..) == 0 {
+            self.upgrade()?;
+        }
         self.ledger.settle(&self.cluster, self.now)
+    }
+
+    /// Somebody else drives the cluster from here on, who knows only what was written down.
+    fn upgrade(&mut self) -> Result<(), String> {
+        self.note(|_| "upgrade".to_owned());
+        self.tally.count("upgraded");
+        let text = serde_json::to_string(&self.cluster).map_err(|error| error.to_string())?;
+        let read: Cluster = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let (before, after) = (format!("{:?}", self.cluster), format!("{read:?}"));
+        if before != after {
+            return Err(format!("an upgrade makes a difference:\n{before}\n{after}"));
+        }
+        self.cluster = read;
+        Ok(())
     }
 
     fn spawn(&mut self, worker: WorkerId) {
