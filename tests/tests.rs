@@ -27,5 +27,6 @@ mod serve;
 mod steering;
 mod support;
 mod tidy;
+mod upgrade;
 mod watch;
 mod wear;

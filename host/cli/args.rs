@@ -17,11 +17,11 @@ use wasmcluster_supervisor::Instances;
 
 pub(crate) use self::commands::{
     HistoryArgs, ListArgs, LogsArgs, PushArgs, ReloadArgs, RestartArgs, RollbackArgs, ScaleArgs, StatusArgs,
-    StopArgs, WaitArgs,
+    StopArgs, UpgradeArgs, WaitArgs,
 };
 use self::commands::{
     LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, RESTART_ABOUT, ROLLBACK_ABOUT, SCALE_ABOUT, STATUS_ABOUT,
-    STOP_ABOUT,
+    STOP_ABOUT, UPGRADE_ABOUT,
 };
 use super::exit::EXIT_CODES;
 use super::values::{
@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Replace the worker of one slot
     #[command(long_about = RESTART_ABOUT, after_long_help = EXIT_CODES)]
     Restart(RestartArgs),
+    /// Let a new version of wasmcluster go on with an app
+    #[command(long_about = UPGRADE_ABOUT, after_long_help = EXIT_CODES)]
+    Upgrade(UpgradeArgs),
     /// Show which generations an app had, and what became of each
     #[command(after_long_help = EXIT_CODES)]
     History(HistoryArgs),
@@ -100,7 +103,7 @@ const INSTANCES: &str = "Instances of the guest";
 const REQUESTS: &str = "Connections and requests";
 
 /// `wasmcluster serve`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// The component, a `.wasm` file [default: a built-in demo]
     #[arg(env = "WASMCLUSTER_COMPONENT", value_name = "COMPONENT")]

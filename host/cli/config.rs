@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wasmcluster_supervisor::TRIAL_ROLE;
 
 use super::args::{Cli, Command, ServeArgs};
 use super::exit::Failure;
@@ -32,15 +33,29 @@ struct Setting {
 
 /// The command, from everywhere it may come from. Ends the process where clap has something to say about the command line.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    complete(arguments().get_matches())
+    complete(arguments().get_matches_from(command_line()))
 }
 
 /// What `serve` is told now, by the same command line and environment and by what the file has become. Ends nothing.
 pub(crate) fn parse_again() -> Result<ServeArgs, Failure> {
-    match arguments().try_get_matches().map_err(|error| plain(&error)).and_then(complete)? {
+    match arguments()
+        .try_get_matches_from(command_line())
+        .map_err(|error| plain(&error))
+        .and_then(complete)?
+    {
         Command::Serve(args) => Ok(*args),
         _ => Err(Failure::usage("this process is not what its command line says", None)),
     }
+}
+
+/// What this process was called with. One that is only [tried](TRIAL_ROLE) is called with what it is tried for behind that and
+/// a language.
+fn command_line() -> Vec<OsString> {
+    let mut line: Vec<_> = std::env::args_os().collect();
+    if line.get(1).is_some_and(|role| role == TRIAL_ROLE) {
+        line.drain(1..line.len().min(3));
+    }
+    line
 }
 
 fn complete(given: ArgMatches) -> Result<Command, Failure> {
@@ -63,7 +78,9 @@ fn complete(given: ArgMatches) -> Result<Command, Failure> {
         });
     }
     settings.extend(lists_of_the_environment());
-    let matches = with_defaults(&settings).try_get_matches().map_err(|error| blame(error, &settings))?;
+    let matches = with_defaults(&settings)
+        .try_get_matches_from(command_line())
+        .map_err(|error| blame(error, &settings))?;
     command(&matches)
 }
 

@@ -74,6 +74,7 @@ fn row(entry: &Entry, colours: Colours) -> [Cell; 7] {
         Way::Push => "push".to_owned(),
         Way::Reload => "reload".to_owned(),
         Way::Watch => "watch".to_owned(),
+        Way::Upgrade => "upgrade".to_owned(),
         Way::Rollback { to } => format!("rollback to {to}"),
     };
     let (fate, tone) = match &entry.fate {

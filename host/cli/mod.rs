@@ -17,17 +17,40 @@ mod serve;
 mod status;
 mod stop;
 mod table;
+mod trial;
+mod upgrade;
 mod values;
 mod waiting;
 mod writer;
 
 use std::process::ExitCode;
 
-use self::args::Command;
+use wasmcluster_supervisor::Estate;
 
-/// Does what the arguments say.
+use self::args::Command;
+use self::exit::{Exit, Failure};
+
+pub(crate) use self::trial::main as trial;
+
+/// Does what the arguments say, or goes on with what a version before this one did.
 pub(crate) fn main() -> ExitCode {
-    let exit = match config::parse() {
+    match Estate::left_to_us() {
+        Ok(None) => run().into(),
+        Ok(Some(estate)) => serve::go_on(estate).into(),
+        Err(error) => render::failure(&unreadable(&error), false).into(),
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Failure {
+    Failure {
+        exit: Exit::Failed,
+        message: format!("failed to read what the version before this one has left: {error}"),
+        hint: None,
+    }
+}
+
+fn run() -> Exit {
+    match config::parse() {
         Ok(Command::Serve(args)) => serve::run(*args),
         Ok(Command::Status(args)) => status::run(args),
         Ok(Command::List(args)) => list::run(args),
@@ -36,11 +59,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(Command::Rollback(args)) => rollback::run(args),
         Ok(Command::Scale(args)) => scale::run(args),
         Ok(Command::Restart(args)) => restart::run(args),
+        Ok(Command::Upgrade(args)) => upgrade::run(args),
         Ok(Command::History(args)) => history::run(args),
         Ok(Command::Logs(args)) => logs::run(args),
         Ok(Command::Stop(args)) => stop::run(args),
         Ok(Command::Completions { shell }) => completions::run(shell),
         Err(failure) => render::failure(&failure, false),
-    };
-    exit.into()
+    }
 }

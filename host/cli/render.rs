@@ -189,6 +189,17 @@ impl Renderer {
             Record::RollingBack { component, to } => {
                 format!("rolling back to generation {to}, which was `{component}`")
             }
+            Record::Upgrading { program, from, to } if from == to => {
+                format!("`{program}` is to go on, version {to} as before")
+            }
+            Record::Upgrading { program, from, to } => {
+                format!("`{program}` is to go on, version {to} after version {from}")
+            }
+            Record::Upgraded { to, .. } => format!("version {to} goes on"),
+            Record::UpgradeFailed { message, hint } => {
+                self.hinted(format!("no upgrade: {message}"), hint.as_deref())
+            }
+            Record::Renewing { component } => format!("`{component}` is built again, by the new version"),
             Record::Unchanged { component, generation } => {
                 format!("generation {generation} serves `{component}` already")
             }

@@ -8,13 +8,14 @@ use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Gate, Plan, Settings};
 use wasmcluster_core::control::AppName;
 use wasmcluster_supervisor::{
-    Component, Configuration, Memory, Misconfigured, Naming, Options, default_run_dir, serve,
+    Component, Configuration, Estate, Memory, Misconfigured, Naming, Options, Served, default_run_dir, serve,
+    spared,
 };
 
 use super::args::{Isolation, ServeArgs};
 use super::config;
 use super::exit::{Exit, Failure};
-use super::render::{Look, Renderer};
+use super::render::{self, Look, Renderer};
 use super::values::DEFAULT_ADDR;
 use super::writer::{Line, Writer};
 
@@ -24,26 +25,50 @@ const DEMO: Component =
 
 /// Serves until it is told to stop, or cannot go on.
 pub(crate) fn run(args: ServeArgs) -> Exit {
+    serve_on(args, None)
+}
+
+/// Serves on with what another version has left. Where that is not possible, it does.
+pub(crate) fn go_on(estate: Estate) -> Exit {
+    match config::parse_again().and_then(|args| Ok((options(args.clone())?, args))) {
+        Ok((_, args)) => serve_on(args, Some(estate)),
+        Err(failure) => {
+            estate.give_back(failure.message.clone());
+            render::failure(&failure, false)
+        }
+    }
+}
+
+fn serve_on(args: ServeArgs, mut estate: Option<Estate>) -> Exit {
     let look = Look {
         json: args.json,
         terminal: std::io::stderr().is_terminal(),
         demo: args.component.is_none(),
         strict: args.isolation == Isolation::Strict,
     };
-    let writer = Writer::start(Renderer::new(look));
-    let served = options(args).and_then(|options| {
-        serve(options, Box::new(reread), |record| writer.write(Line::Record(record))).map_err(Failure::from)
-    });
-    let exit = match served {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            let exit = failure.exit;
-            writer.write(Line::Failure(failure));
-            exit
+    let options = options(args);
+    loop {
+        let writer = spared(|| Writer::start(Renderer::new(look)));
+        let records = |record| writer.write(Line::Record(record));
+        let served = options.clone().and_then(|options| {
+            serve(options, estate.take(), Box::new(reread), records).map_err(Failure::from)
+        });
+        let ended = match served {
+            Ok(Served::Stopped) => Ok(Exit::Done),
+            Ok(Served::Upgrading(left)) => Err(left),
+            Err(failure) => {
+                let exit = failure.exit;
+                writer.write(Line::Failure(failure));
+                Ok(exit)
+            }
+        };
+        writer.finish();
+        match ended {
+            Ok(exit) => return exit,
+            // It comes back where that is not possible, and then we go on.
+            Err(left) => estate = Some(left.execute()),
         }
-    };
-    writer.finish();
-    exit
+    }
 }
 
 /// What the configuration is now.
@@ -54,7 +79,7 @@ fn reread() -> Result<Configuration, Misconfigured> {
     }
 }
 
-fn options(args: ServeArgs) -> Result<Options, Failure> {
+pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
     let cluster = Settings {
         listen_timeout: args.listen_timeout,
         kill_timeout: args.kill_timeout,

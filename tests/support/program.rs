@@ -39,6 +39,15 @@ pub(crate) fn program<I: IntoIterator<Item = impl AsRef<OsStr>>>(args: I) -> Pro
 }
 
 impl Program {
+    /// `wasmcluster` from a file of this run's own, which can be replaced: `bin/wasmcluster` in its place.
+    pub(crate) fn installed() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let binary = place.path().join("bin/wasmcluster");
+        fs::create_dir(place.path().join("bin")).unwrap();
+        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
+        Self::within(Command::new(&binary), place)
+    }
+
     /// Something that executes the program in the end, such as a shell which sets limits first.
     pub(crate) fn through(command: Command) -> Self {
         Self::new(command)

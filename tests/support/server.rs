@@ -145,6 +145,16 @@ impl Server {
         Starting::new(program(["serve"]).arg(path))
     }
 
+    /// One that serves a component of the repository, and whose program can be replaced: `bin/wasmcluster` in its place.
+    pub(crate) fn installed(name: &str) -> Starting {
+        Self::installed_file(component(name))
+    }
+
+    /// The same with the component in a file.
+    pub(crate) fn installed_file(path: impl AsRef<OsStr>) -> Starting {
+        Starting::new(Program::installed().arg("serve").arg(path))
+    }
+
     /// One that was given no file.
     pub(crate) fn demo() -> Starting {
         Starting::new(program(["serve"]))

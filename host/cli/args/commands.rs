@@ -44,6 +44,15 @@ pub(super) const RESTART_ABOUT: &str = "\
 Replace the worker of one slot by another one of the same generation, which serves before the old one goes. A slot that \
 was given up gets another chance. Interrupting this command does not interrupt that.";
 
+pub(super) const UPGRADE_ABOUT: &str = "\
+Let the new version of wasmcluster that was put in the place of the one that runs go on with the app.
+
+The file that the app was started from is executed in the same process, with the command line and environment that it was \
+started with and what its configuration file says now: it keeps its pid, address, workers, history and control socket. \
+Then every worker is replaced by one of the new version, as by a push. A new version that would not start leaves the old \
+one running, and this says why. A USR2 signal to the app does the same. Interrupting this command does not interrupt the \
+upgrade.";
+
 pub(super) const LOGS_ABOUT: &str = "\
 Show the last records of an app: what it says about itself and what its guests write. At most the last 1000 are kept.";
 
@@ -120,6 +129,13 @@ pub(crate) struct RestartArgs {
     /// The slot, as `wasmcluster status` numbers them
     pub(crate) slot: u16,
 
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `wasmcluster upgrade`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpgradeArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

@@ -45,11 +45,15 @@ pub enum ChannelError {
 }
 
 /// One end of a typed connection: sends `Tx`, receives `Rx`. The other end is `Channel<Rx, Tx>`.
-#[derive(Debug)]
+///
+/// It can be written down, for somebody else to go on with it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Channel<Tx, Rx> {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     greeted: bool,
+    #[serde(skip)]
     direction: PhantomData<fn(Tx) -> Rx>,
 }
 

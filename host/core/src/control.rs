@@ -46,6 +46,8 @@ pub enum ToSupervisor {
         /// Which one.
         slot: SlotId,
     },
+    /// Let the program that is where yours was go on in your place.
+    Upgrade,
     /// Which generations were there?
     History,
     /// What happened?
@@ -64,7 +66,7 @@ impl ToSupervisor {
         match self {
             Self::Status | Self::History | Self::Logs { follow: false, .. } => false,
             Self::Stop { .. } | Self::Push { .. } | Self::Reload | Self::Rollback { .. } => true,
-            Self::Scale(_) | Self::Restart { .. } => true,
+            Self::Scale(_) | Self::Restart { .. } | Self::Upgrade => true,
             Self::Logs { follow: true, .. } => true,
         }
     }

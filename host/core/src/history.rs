@@ -41,6 +41,8 @@ pub enum Way {
     Reload,
     /// It is what became of the app's own component, and that was noticed.
     Watch,
+    /// It is the one before under another version of wasmcluster.
+    Upgrade,
     /// It is an older one once more.
     Rollback {
         /// Which one.
@@ -97,6 +99,12 @@ impl History {
             }
         }
         entries.sort_by_key(|entry| entry.generation);
+        Self { entries, limit }
+    }
+
+    /// What is known of a supervisor in whose place another program goes on.
+    #[must_use]
+    pub fn go_on(entries: Vec<Entry>, limit: usize) -> Self {
         Self { entries, limit }
     }
 

@@ -82,6 +82,34 @@ pub enum Record {
         /// Which one.
         to: Generation,
     },
+    /// Another program goes on in the place of this one, as soon as nothing is built or rolled out.
+    Upgrading {
+        /// Its file.
+        program: String,
+        /// The version that goes.
+        from: String,
+        /// The version that comes.
+        to: String,
+    },
+    /// This is another program than before, in the same process.
+    Upgraded {
+        /// The version that went.
+        from: String,
+        /// This one.
+        to: String,
+    },
+    /// There is no other program that would go on, and so this one does.
+    UpgradeFailed {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// What is served is built again, by a new version of this program.
+    Renewing {
+        /// What it is called.
+        component: String,
+    },
     /// What was asked for is what is served already.
     Unchanged {
         /// What the component is called.

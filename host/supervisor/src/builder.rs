@@ -8,7 +8,7 @@ use wasmcluster_core::cluster::Exit;
 use wasmcluster_core::message::{Built, FromBuilder, ToBuilder, fd};
 
 use crate::cache::Cache;
-use crate::child::{BUILDER_ROLE, Child, Executable, exit};
+use crate::child::{BUILDER_ROLE, Child, Executable};
 use crate::error::ServeError;
 use crate::output::Output;
 use wasmcluster_core::record::{Record, Source, Stream};
@@ -116,15 +116,15 @@ async fn part_with(mut child: Child<ToBuilder, FromBuilder>, records: &mut impl 
         while exited.is_none() || child.stdout.is_open() || child.stderr.is_open() {
             let Child { process, stdout, stderr, .. } = &mut child;
             tokio::select! {
-                status = process.wait(), if exited.is_none() => exited = Some(exit(status)),
+                exit = process.wait(), if exited.is_none() => exited = Some(exit),
                 () = stdout.fill(), if stdout.is_open() => pass_on(stdout, Stream::Stdout, records),
                 () = stderr.fill(), if stderr.is_open() => pass_on(stderr, Stream::Stderr, records),
             }
         }
     };
     if timeout(PARTING, farewell).await.is_err() && exited.is_none() {
-        let _ = child.process.start_kill();
-        return exit(child.process.wait().await);
+        child.process.kill();
+        return child.process.wait().await;
     }
     exited.unwrap_or(Exit::Unknown)
 }

@@ -13,11 +13,13 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use wasmcluster_core::channel::{Channel, ChannelError};
+
+use crate::upgrade::{Descriptors, Passed};
 
 /// Sends `Tx` to another process, receives `Rx` from it.
 #[derive(Debug)]
@@ -27,6 +29,16 @@ pub(crate) struct SocketChannel<Tx, Rx> {
     /// To be sent, each with how many of the bytes that wait go before it.
     leaving: VecDeque<(usize, OwnedFd)>,
     arrived: VecDeque<OwnedFd>,
+}
+
+/// A [`SocketChannel`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct PassedChannel<Tx, Rx> {
+    socket: Passed,
+    codec: Channel<Tx, Rx>,
+    leaving: VecDeque<(usize, Passed)>,
+    arrived: VecDeque<Passed>,
 }
 
 /// Descriptors that may have arrived before the messages that they belong to were taken.
@@ -54,6 +66,27 @@ impl<Tx: Serialize, Rx: DeserializeOwned> SocketChannel<Tx, Rx> {
     pub(crate) fn send_with(&mut self, message: &Tx, descriptor: OwnedFd) {
         self.leaving.push_back((self.codec.outgoing().len(), descriptor));
         self.codec.send(message);
+    }
+
+    /// What somebody else needs to go on with it.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedChannel<Tx, Rx>> {
+        let Self { socket, codec, leaving, arrived } = self;
+        let socket = descriptors.put(OwnedFd::from(socket.into_std()?));
+        let leaving = leaving.into_iter().map(|(before, descriptor)| (before, descriptors.put(descriptor)));
+        let leaving = leaving.collect();
+        let arrived = arrived.into_iter().map(|descriptor| descriptors.put(descriptor)).collect();
+        Ok(PassedChannel { socket, codec, leaving, arrived })
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(passed: PassedChannel<Tx, Rx>, descriptors: &mut Descriptors) -> io::Result<Self> {
+        let PassedChannel { socket, codec, leaving, arrived } = passed;
+        let socket = UnixStream::from_std(descriptors.take(socket)?.into())?;
+        let leaving = leaving.into_iter().map(|(before, passed)| Ok((before, descriptors.take(passed)?)));
+        let leaving = leaving.collect::<io::Result<_>>()?;
+        let arrived =
+            arrived.into_iter().map(|passed| descriptors.take(passed)).collect::<io::Result<_>>()?;
+        Ok(Self { socket, codec, leaving, arrived })
     }
 
     /// The descriptor that came with the message received last, if it carries one. To be asked once for each that does.

@@ -3,20 +3,20 @@
 use core::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child as Process, Command};
-use wasmcluster_core::cluster::Exit;
 
 use crate::channel::SocketChannel;
 use crate::descriptors::duplicate_above;
 use crate::output::Output;
+use crate::process::Process;
+use crate::upgrade::{Descriptors, Passed};
 
 /// First argument of a process that is a worker.
 pub const WORKER_ROLE: &str = "__worker";
@@ -44,7 +44,6 @@ pub(crate) struct Executable(OwnedFd);
 #[derive(Debug)]
 pub(crate) struct Child<Tx, Rx> {
     pub(crate) process: Process,
-    pub(crate) pid: u32,
     pub(crate) channel: SocketChannel<Tx, Rx>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
@@ -55,6 +54,16 @@ impl Executable {
     pub(crate) fn open() -> io::Result<Self> {
         let executable = open(OWN_EXECUTABLE, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         Ok(Self(duplicate_above(executable, ABOVE_MAPPED)?))
+    }
+
+    /// What somebody else needs to start children of it.
+    pub(crate) fn pass(&self, descriptors: &mut Descriptors) -> io::Result<Passed> {
+        Ok(descriptors.put(self.0.try_clone()?))
+    }
+
+    /// The program that somebody else started children of.
+    pub(crate) fn take(passed: Passed, descriptors: &mut Descriptors) -> io::Result<Self> {
+        Ok(Self(duplicate_above(descriptors.take(passed)?, ABOVE_MAPPED)?))
     }
 
     /// Starts a child with `descriptors` at the numbers beside them, a channel at 0, log pipes at 1 and 2, and nothing
@@ -78,27 +87,13 @@ impl Executable {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A terminal's Ctrl-C goes to the whole group: only the supervisor should hear it.
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         let mappings = descriptors.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
-        let mut process = command.spawn()?;
+        let (process, started) = Process::start(&mut command)?;
         let missing = || io::Error::other("the child has no such stream");
-        let stdout = process.stdout.take().ok_or_else(missing)?.into_owned_fd()?;
-        let stderr = process.stderr.take().ok_or_else(missing)?.into_owned_fd()?;
-        let pid = process.id().ok_or_else(missing)?;
-        Ok(Child { process, pid, channel, stdout: Output::new(stdout)?, stderr: Output::new(stderr)? })
-    }
-}
-
-/// In the cluster's words.
-pub(crate) fn exit(status: io::Result<ExitStatus>) -> Exit {
-    match status {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => Exit::Code(code),
-            (None, Some(signal)) => Exit::Signal(signal),
-            (None, None) => Exit::Unknown,
-        },
-        Err(_) => Exit::Unknown,
+        let stdout = Output::new(started.stdout.ok_or_else(missing)?.into())?;
+        let stderr = Output::new(started.stderr.ok_or_else(missing)?.into())?;
+        Ok(Child { process, channel, stdout, stderr })
     }
 }

@@ -195,6 +195,14 @@ impl App {
         self.follow(&ToSupervisor::Restart { slot }, None)
     }
 
+    /// Has the program that is where its own was go on in its place.
+    ///
+    /// # Errors
+    /// Fails when there is no answer in time.
+    pub fn upgrade(self) -> Result<Following, ControlError> {
+        self.follow(&ToSupervisor::Upgrade, None)
+    }
+
     /// Its last records, and with `follow` those to come.
     ///
     /// # Errors

@@ -7,19 +7,22 @@
 use core::time::Duration;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::oneshot;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use wasmcluster_core::control::{AppName, FromSupervisor, ToSupervisor};
 use wasmcluster_core::record::Stamped;
 
-use crate::channel::SocketChannel;
-use crate::rundir::AppDir;
+use crate::channel::{PassedChannel, SocketChannel};
+use crate::rundir::{AppDir, PassedDir};
+use crate::upgrade::{Descriptors, Passed};
 
 /// Connections at a time. The next one waits in the socket's queue.
 const CONNECTIONS: u32 = 16;
@@ -64,7 +67,7 @@ impl Places {
 pub(crate) struct Answers {
     answers: Sender<FromSupervisor>,
     /// Has room for the last one, whatever became of the others.
-    last: oneshot::Sender<FromSupervisor>,
+    last: oneshot::Sender<Last>,
     /// Records that had no room since the last one that did.
     missed: u64,
 }
@@ -73,13 +76,32 @@ pub(crate) struct Answers {
 #[derive(Debug)]
 struct Answered {
     answers: Receiver<FromSupervisor>,
-    last: oneshot::Receiver<FromSupervisor>,
+    last: oneshot::Receiver<Last>,
+}
+
+/// How a conversation ends here.
+#[derive(Debug)]
+enum Last {
+    /// With this.
+    Answer(FromSupervisor),
+    /// Somebody else goes on with it.
+    Released(oneshot::Sender<Peer>),
+}
+
+/// A command, as we see it.
+type Peer = SocketChannel<FromSupervisor, ToSupervisor>;
+
+/// [`Answers`] on their way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedAnswers {
+    peer: PassedChannel<FromSupervisor, ToSupervisor>,
+    missed: u64,
 }
 
 impl Answers {
-    fn new() -> (Self, Answered) {
+    fn new(missed: u64) -> (Self, Answered) {
         let ((sender, answers), (end, last)) = (channel(ANSWERS), oneshot::channel());
-        (Self { answers: sender, last: end, missed: 0 }, Answered { answers, last })
+        (Self { answers: sender, last: end, missed }, Answered { answers, last })
     }
 
     /// Answers. Never waits: a command that does not read, or has left, misses what does not fit.
@@ -101,7 +123,17 @@ impl Answers {
 
     /// Answers for the last time. This is heard even where there was no room for the answers before.
     pub(crate) fn end(self, answer: FromSupervisor) {
-        let _ = self.last.send(answer);
+        let _ = self.last.send(Last::Answer(answer));
+    }
+
+    /// What somebody else needs to go on with it. None for who has left, or does not read what was said before.
+    pub(crate) async fn pass(self, descriptors: &mut Descriptors) -> Option<PassedAnswers> {
+        let Self { answers, last, missed } = self;
+        let (release, released) = oneshot::channel();
+        last.send(Last::Released(release)).ok()?;
+        drop(answers);
+        let peer = timeout(FAREWELL, released).await.ok()?.ok()?;
+        Some(PassedAnswers { peer: peer.pass(descriptors).ok()?, missed })
     }
 
     /// Whether anybody is still there.
@@ -111,10 +143,10 @@ impl Answers {
 }
 
 impl Answered {
-    /// The next answer; none when there will be no more. Cancel safe.
-    async fn next(&mut self) -> Option<FromSupervisor> {
+    /// What comes next; none when nothing will any more. Cancel safe.
+    async fn next(&mut self) -> Option<Last> {
         match self.answers.recv().await {
-            Some(answer) => Some(answer),
+            Some(answer) => Some(Last::Answer(answer)),
             None => self.last.try_recv().ok(),
         }
     }
@@ -124,8 +156,19 @@ impl Answered {
 #[derive(Debug)]
 pub(crate) struct Control {
     place: AppDir,
+    /// A duplicate, for who comes after us.
+    listener: StdUnixListener,
     inputs: Receiver<ControlInput>,
+    /// Whether anybody is let in.
+    doors: watch::Sender<bool>,
     places: Places,
+}
+
+/// A [`Control`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedControl {
+    place: PassedDir,
+    listener: Passed,
 }
 
 /// How many there may be at a time.
@@ -140,11 +183,58 @@ struct Places {
 impl Control {
     /// Listens, on tasks of its own.
     pub(crate) fn listen(place: AppDir) -> io::Result<Self> {
-        let listener = UnixListener::from_std(place.listen()?)?;
+        let listener = place.listen()?;
+        Self::over(place, listener)
+    }
+
+    fn over(place: AppDir, listener: StdUnixListener) -> io::Result<Self> {
         let (sender, inputs) = channel(CONNECTIONS as usize);
-        let places = Places::new();
-        tokio::spawn(accept(listener, sender, places.clone()));
-        Ok(Self { place, inputs, places })
+        let (doors, places) = (watch::Sender::new(true), Places::new());
+        let accepted = UnixListener::from_std(listener.try_clone()?)?;
+        tokio::spawn(accept(accepted, sender, places.clone(), doors.subscribe()));
+        Ok(Self { place, listener, inputs, doors, places })
+    }
+
+    /// Lets nobody in, or in again. Who waits outside does not notice.
+    pub(crate) fn open(&self, open: bool) {
+        self.doors.send_replace(open);
+    }
+
+    /// Waits until nobody who was let in has still to say what they want, or waits for what takes no time. Cancel safe.
+    pub(crate) fn quiet(&self) -> impl Future<Output = ()> + use<> {
+        let places = self.places.clone();
+        async move {
+            let _ = places.asking.acquire_many(CONNECTIONS).await;
+        }
+    }
+
+    /// What somebody else needs to go on with it. Conversations are passed one by one.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedControl> {
+        let listener = descriptors.put(self.listener.into());
+        Ok(PassedControl { place: self.place.pass(descriptors)?, listener })
+    }
+
+    /// Goes on with what somebody else had in the run directory `path`.
+    pub(crate) fn take_over(
+        passed: PassedControl,
+        path: &Path,
+        descriptors: &mut Descriptors,
+    ) -> io::Result<Self> {
+        let listener = descriptors.take(passed.listener)?;
+        Self::over(AppDir::take(passed.place, path, descriptors)?, listener.into())
+    }
+
+    /// Goes on with a conversation that somebody else had.
+    pub(crate) fn take(&self, passed: PassedAnswers, descriptors: &mut Descriptors) -> io::Result<Answers> {
+        let PassedAnswers { peer, missed } = passed;
+        let peer = SocketChannel::take(peer, descriptors)?;
+        let place = Arc::clone(&self.places.waiting).try_acquire_owned().map_err(io::Error::other)?;
+        let (answers, answered) = Answers::new(missed);
+        tokio::spawn(async move {
+            answer(peer, answered, true).await;
+            drop(place);
+        });
+        Ok(answers)
     }
 
     pub(crate) fn name(&self) -> &AppName {
@@ -158,8 +248,8 @@ impl Control {
 
     /// Gives the name back, and only then lets those go who wait for that, once they have their answers.
     pub(crate) async fn close(self, awaiting_end: Vec<Answers>) {
-        let Self { place, inputs, places } = self;
-        drop((place, inputs));
+        let Self { place, listener, inputs, doors, places } = self;
+        drop((place, inputs, listener, doors));
         drop(awaiting_end);
         // All places are free when all conversations are over. Who waits had a place to ask from before.
         let _ = timeout(FAREWELL, async {
@@ -171,10 +261,26 @@ impl Control {
 }
 
 /// Until nobody hears what comes in any more.
-async fn accept(listener: UnixListener, inputs: Sender<ControlInput>, places: Places) {
-    // Nobody closes it.
-    while let Ok(place) = Arc::clone(&places.asking).acquire_owned().await {
+async fn accept(
+    listener: UnixListener,
+    inputs: Sender<ControlInput>,
+    places: Places,
+    mut doors: watch::Receiver<bool>,
+) {
+    loop {
+        // No place is held while nobody is let in, or those that are taken could not be counted.
+        if doors.wait_for(|open| *open).await.is_err() {
+            return;
+        }
+        let place = tokio::select! {
+            place = Arc::clone(&places.asking).acquire_owned() => place,
+            _ = doors.changed() => continue,
+        };
+        // Nobody closes it.
+        let Ok(place) = place else { return };
         let accepted = tokio::select! {
+            biased;
+            _ = doors.changed() => continue,
             accepted = listener.accept() => accepted,
             () = inputs.closed() => return,
         };
@@ -199,7 +305,7 @@ async fn converse(
         let _ = inputs.send(ControlInput::Stranger { uid: who.uid(), pid: who.pid() }).await;
         return;
     }
-    let mut peer: SocketChannel<FromSupervisor, ToSupervisor> = SocketChannel::over(stream);
+    let mut peer = Peer::over(stream);
     let received = tokio::select! {
         received = timeout(PATIENCE, peer.receive()) => received,
         () = inputs.closed() => return,
@@ -213,29 +319,41 @@ async fn converse(
         place = other;
     }
     let descriptor = peer.descriptor();
-    let (answers, mut answered) = Answers::new();
+    let (answers, answered) = Answers::new(0);
     let asked = ControlInput::Asked { request, descriptor, answers };
     if inputs.send(asked).await.is_err() {
         return;
     }
+    answer(peer, answered, takes_time).await;
+    drop(place);
+}
+
+/// Passes answers on, as long as there are any and somebody hears them.
+async fn answer(mut peer: Peer, mut answered: Answered, takes_time: bool) {
     loop {
         tokio::select! {
-            answer = answered.next() => {
-                let Some(answer) = answer else { break };
+            next = answered.next() => {
+                let answer = match next {
+                    Some(Last::Answer(answer)) => answer,
+                    Some(Last::Released(to)) => {
+                        let _ = to.send(peer);
+                        return;
+                    }
+                    None => return,
+                };
                 peer.send(&answer);
                 let flushed = match takes_time {
                     true => peer.flush().await.is_ok(),
                     false => matches!(timeout(PATIENCE, peer.flush()).await, Ok(Ok(()))),
                 };
                 if !flushed {
-                    break;
+                    return;
                 }
             }
             // There is nothing more to ask here: it has left, or is none of ours after all.
-            _ = peer.receive() => break,
+            _ = peer.receive() => return,
         }
     }
-    drop(place);
 }
 
 #[cfg(test)]

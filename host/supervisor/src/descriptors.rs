@@ -1,9 +1,9 @@
-//! The three things about descriptors that neither the standard library nor another one has a word for.
+//! The four things about descriptors that neither the standard library nor another one has a word for.
 #![expect(unsafe_code, reason = "these system calls have no safe wrapper for what is done here")]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -18,6 +18,24 @@ pub(crate) fn keep_from_children() -> io::Result<()> {
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes ownership of a descriptor that the program before this one has left open. To be called once for each number,
+/// before anything else is opened.
+///
+/// # Errors
+/// Fails for a standard stream, and where nothing is open.
+pub(crate) fn own(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::other("a standard stream cannot be left to anybody"));
+    }
+    // SAFETY: the call reads its two integers and touches no memory.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and was before anything in this program was opened: nobody here owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// A duplicate whose number is at least `least`.

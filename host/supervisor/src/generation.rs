@@ -1,8 +1,10 @@
 //! What generations are made of, and from.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::message::Built;
 
@@ -11,6 +13,7 @@ use crate::cache::Cache;
 use crate::child::Executable;
 use crate::component::Component;
 use crate::error::ServeError;
+use crate::upgrade::{Descriptors, Passed};
 use wasmcluster_core::record::Record;
 
 /// What every worker of a generation gets.
@@ -19,12 +22,39 @@ pub(crate) struct Build {
     /// What its component is called.
     pub(crate) name: String,
     pub(crate) artifact: OwnedFd,
+    /// The program that made the artifact, and can run it.
+    pub(crate) executable: Arc<Executable>,
     pub(crate) built: Built,
     pub(crate) guest: Guest,
     pub(crate) serving: Serving,
 }
 
+/// A [`Build`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedBuild {
+    name: String,
+    artifact: Passed,
+    executable: Passed,
+    built: Built,
+    guest: Guest,
+    serving: Serving,
+}
+
 impl Build {
+    /// What somebody else needs to go on with it.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedBuild> {
+        let Self { name, artifact, executable, built, guest, serving } = self;
+        let executable = executable.pass(descriptors)?;
+        Ok(PassedBuild { name, artifact: descriptors.put(artifact), executable, built, guest, serving })
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(passed: PassedBuild, descriptors: &mut Descriptors) -> io::Result<Self> {
+        let PassedBuild { name, artifact, executable, built, guest, serving } = passed;
+        let executable = Arc::new(Executable::take(executable, descriptors)?);
+        Ok(Self { name, artifact: descriptors.take(artifact)?, executable, built, guest, serving })
+    }
+
     /// Whether nobody could tell the two apart.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         (&self.built.digest, &self.guest, &self.serving)
@@ -81,6 +111,13 @@ impl Origin {
         let task = Task { name: name.clone(), bytes, expected, kept };
         let built = builder::build(executable, task, cache, records).await?;
         let artifact = cache.artifact(&built.artifact)?;
-        Ok(Build { name, artifact, built, guest: guest.clone(), serving: serving.clone() })
+        Ok(Build {
+            name,
+            artifact,
+            executable: Arc::clone(executable),
+            built,
+            guest: guest.clone(),
+            serving: serving.clone(),
+        })
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 
 use nix::libc::{sock_filter, sock_fprog};
 use nix::sys::socket::{setsockopt, sockopt::AttachReusePortCbpf};
+use serde::{Deserialize, Serialize};
 use socket2::Socket;
 use tokio::time::Instant;
 use wasmcluster_core::cluster::SlotId;
@@ -17,6 +18,7 @@ use wasmcluster_core::stealing::Queue;
 use wasmcluster_core::steering::{Instruction, Steering, program};
 
 use crate::listener::listen;
+use crate::upgrade::{Descriptors, Passed};
 
 /// How long a slot that gets no new connections is kept for those that have begun. Whoever was sent there may still be in
 /// the middle of a handshake, and none of it is seen before it is done. A lost packet costs the first second of this, a
@@ -41,7 +43,47 @@ struct Member {
     retired: Option<Instant>,
 }
 
+/// A [`Group`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedGroup {
+    members: Vec<PassedMember>,
+    steering: Steering,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PassedMember {
+    slot: SlotId,
+    socket: Passed,
+    retired_for: Option<Duration>,
+}
+
 impl Group {
+    /// What somebody else needs to go on with it. The kernel keeps the numbers of its members, and the program.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> PassedGroup {
+        let Self { addr: _, members, steering } = self;
+        let members = members.into_iter().map(|Member { slot, socket, retired }| PassedMember {
+            slot,
+            socket: descriptors.put(socket.into()),
+            retired_for: retired.map(|retired| retired.elapsed()),
+        });
+        PassedGroup { members: members.collect(), steering }
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(
+        passed: PassedGroup,
+        addr: SocketAddr,
+        descriptors: &mut Descriptors,
+    ) -> io::Result<Self> {
+        let PassedGroup { members, steering } = passed;
+        let now = Instant::now();
+        let members = members.into_iter().map(|PassedMember { slot, socket, retired_for }| {
+            let retired = retired_for.map(|ago| now.checked_sub(ago).unwrap_or(now));
+            Ok(Member { slot, socket: descriptors.take(socket)?.into(), retired })
+        });
+        Ok(Self { addr, members: members.collect::<io::Result<_>>()?, steering })
+    }
+
     /// A group of as many slots.
     pub(crate) fn listen(addr: SocketAddr, slots: usize) -> io::Result<Self> {
         let mut group = Self { addr, members: Vec::new(), steering: Steering::new(vec![1; slots]) };

@@ -33,6 +33,7 @@ use wasmcluster_core::record::{Record, Stamp};
 
 use crate::control::Answers;
 use crate::directory::{self, DIRECTORY, Distrust, judge, through};
+use crate::signals::spared;
 
 const FILE: &str = "history.json";
 
@@ -142,12 +143,23 @@ pub(crate) enum NotKept {
 
 impl Chronicle {
     /// Reads what the supervisors before this one wrote. What is wrong with it goes to `records`.
-    pub(crate) fn open(memory: &Memory, name: &AppName, records: &mut impl FnMut(Record)) -> Self {
+    ///
+    /// `known` is the history that the program before this one leaves to us, which may have had no disk.
+    pub(crate) fn open(
+        memory: &Memory,
+        name: &AppName,
+        known: Option<Vec<Entry>>,
+        records: &mut impl FnMut(Record),
+    ) -> Self {
         let directory = memory.directory.as_deref().ok_or(Trouble::Nowhere);
         let place = directory.and_then(|parent| Ok((parent, Place::open(parent, name)?)));
         let (place, entries) = match place {
             Ok((parent, place)) => {
-                let entries = place.read(&parent.join(name.as_str())).unwrap_or_else(|trouble| {
+                let entries = match &known {
+                    Some(_) => Ok(Vec::new()),
+                    None => place.read(&parent.join(name.as_str())),
+                };
+                let entries = entries.unwrap_or_else(|trouble| {
                     records(trouble.record());
                     Vec::new()
                 });
@@ -158,10 +170,14 @@ impl Chronicle {
                 (None, Vec::new())
             }
         };
+        let history = match known {
+            Some(known) => History::go_on(known, memory.generations),
+            None => History::resume(entries, memory.generations),
+        };
         if let Some(place) = &place {
-            place.tidy(&entries);
+            place.tidy(history.entries());
         }
-        Self { history: History::resume(entries, memory.generations), place, writer: None }
+        Self { history, place, writer: None }
     }
 
     /// Begins to write. What goes wrong with that goes to `says`.
@@ -287,7 +303,7 @@ impl Writer {
         let components = Arc::clone(&place.components);
         let (jobs, received) = channel::<Job>();
         let (finish, finished) = channel();
-        thread::Builder::new().name("history".into()).stack_size(128 << 10).spawn(move || {
+        let work = move || {
             let mut failed = false;
             for Job { text, forgotten, answers } in received {
                 if let Some(text) = text {
@@ -306,7 +322,8 @@ impl Writer {
                 answers.into_iter().for_each(say);
             }
             let _ = finish.send(());
-        })?;
+        };
+        spared(|| thread::Builder::new().name("history".into()).stack_size(128 << 10).spawn(work))?;
         Ok(Self { jobs, finished })
     }
 }

@@ -24,12 +24,14 @@ mod limits;
 mod listener;
 mod log;
 mod output;
+mod process;
 mod queues;
 mod quota;
 mod run;
 mod rundir;
 mod signals;
 mod singleton;
+mod upgrade;
 mod watch;
 mod worker;
 
@@ -49,10 +51,11 @@ use self::generation::{Origin, Source};
 use self::history::Chronicle;
 use self::log::Log;
 use self::queues::Queues;
-use self::run::Supervisor;
+use self::run::{Means, Supervisor, TakenOver};
 use self::rundir::RunDir;
 use self::signals::Signals;
 use self::singleton::Claim;
+use self::upgrade::Program;
 use self::watch::Watch;
 
 pub use self::address::AddressError;
@@ -65,7 +68,10 @@ pub use self::error::ServeError;
 pub use self::history::Memory;
 pub use self::instances::{Instances, InvalidInstances};
 pub use self::limits::TooFewDescriptors;
+pub use self::run::Served;
 pub use self::rundir::{Naming, RunDirError, default_run_dir};
+pub use self::signals::spared;
+pub use self::upgrade::{Estate, TRIAL_ROLE, answer_trial};
 
 /// What to serve, where and how.
 #[derive(Clone, Debug)]
@@ -88,31 +94,58 @@ pub struct Options {
     pub memory: Memory,
 }
 
-/// Serves until a signal asks to stop and everything has ended, or until there is nothing left to serve.
+/// Serves until a signal asks to stop and everything has ended, until there is nothing left to serve, or until another
+/// program is to go on. Goes on itself with what another one has left, if there is an `estate`.
 ///
-/// Must be called on the main thread, once in a process: workers ask the kernel to end with the thread that started
+/// Must be called on the main thread, and not twice at a time: workers ask the kernel to end with the thread that started
 /// them. `records` must not block, or everything waits with it; nor must `reread`, which is asked what the configuration is
 /// now when somebody wants a reload.
 ///
 /// # Errors
 /// Fails when serving cannot begin, or when no worker stays up. Nothing is left running in either case.
-pub fn serve(options: Options, reread: Reread, records: impl FnMut(Record)) -> Result<(), ServeError> {
+pub fn serve(
+    options: Options,
+    estate: Option<Estate>,
+    reread: Reread,
+    records: impl FnMut(Record),
+) -> Result<Served, ServeError> {
     // Where the kernel is too old for this, children see what our parent left open, as children usually do.
     let _ = descriptors::keep_from_children();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)?;
-    runtime.block_on(start(options, reread, records))
+    runtime.block_on(async {
+        match estate {
+            Some(estate) => take_over(options, estate, reread, records).await,
+            None => begin(options, reread, records).await,
+        }
+    })
 }
 
-async fn start(options: Options, reread: Reread, mut records: impl FnMut(Record)) -> Result<(), ServeError> {
-    let Options { configuration, watch, addr, cluster, cache, naming, run_dir, memory } = options;
-    let Configuration { component, guest, serving, rollout } = configuration;
+/// Whether serving could begin, as far as that can be said without touching anything that is in use.
+///
+/// # Errors
+/// Says what is in the way.
+pub fn rehearse(options: &Options) -> Result<(), ServeError> {
+    limits::raise_descriptors(options.cluster.slots.get(), options.configuration.serving.max_connections)?;
+    Cache::open(&options.cache)?;
+    Ok(())
+}
+
+/// The end of the log, and what notes there whatever goes to `records`.
+fn noting(mut records: impl FnMut(Record)) -> (Rc<RefCell<Log>>, impl FnMut(Record)) {
     let log = Rc::new(RefCell::new(Log::default()));
     let noted = Rc::clone(&log);
-    let mut records = move |record: Record| {
+    let note = move |record: Record| {
         noted.borrow_mut().note(&record);
         records(record);
     };
+    (log, note)
+}
+
+async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) -> Result<Served, ServeError> {
+    let Options { configuration, watch, addr, cluster, cache, naming, run_dir, memory } = options;
+    let Configuration { component, guest, serving, rollout } = configuration;
+    let (log, mut records) = noting(records);
     let slots = cluster.slots.get();
     let mut signals = Signals::new().map_err(ServeError::Setup)?;
     // Cheapest refusals first; what is in the component is looked at last, since that may take a while.
@@ -124,25 +157,57 @@ async fn start(options: Options, reread: Reread, mut records: impl FnMut(Record)
     let claim = Claim::new(addr, slots.into()).await?;
     let queues = Queues::of(&claim.slots).map_err(ServeError::Setup)?;
     let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
-    let chronicle = Chronicle::open(&memory, place.name(), &mut records);
+    let program = Program::of_this_process().map_err(ServeError::Setup)?;
+    let chronicle = Chronicle::open(&memory, place.name(), None, &mut records);
     let kept = chronicle.components();
     let origin = Origin { component, guest, serving, cache, kept, executable };
     let first = tokio::select! {
         build = origin.build(Source::Own, &mut records) => build?,
         // Nothing serves yet, so there is nothing to finish.
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => return Ok(Served::Stopped),
     };
     let control = Control::listen(place).map_err(ServeError::Control)?;
-    let supervisor = Supervisor::new(
-        (claim, queues),
-        (origin, first),
-        (cluster, rollout),
-        (reread, watch),
-        control,
-        chronicle,
-        (records, log),
-    );
-    supervisor.run(signals).await
+    let means = Means { origin, rollout, reread, watch, control, chronicle, records, log, program };
+    Supervisor::new(means, (claim, queues), first, cluster).run(signals).await
+}
+
+/// Goes on in the place of another program. Whatever may fail is done before anything of it is touched, and has that program
+/// go on.
+async fn take_over(
+    options: Options,
+    estate: Estate,
+    reread: Reread,
+    records: impl FnMut(Record),
+) -> Result<Served, ServeError> {
+    let Options { configuration, watch, addr: _, cluster, cache, naming: _, run_dir, memory } = options;
+    let Configuration { component, guest, serving, rollout } = configuration;
+    let (log, mut records) = noting(records);
+    let prepare = || {
+        let watch = if watch { watching(&component)? } else { None };
+        limits::raise_descriptors(cluster.slots.get(), serving.max_connections)?;
+        let cache = Arc::new(Cache::open(&cache)?);
+        let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
+        Ok((watch, cache, executable))
+    };
+    let (watch, cache, executable) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            estate.give_back(ServeError::to_string(&error));
+            return Err(error);
+        }
+    };
+    let signals = Signals::new().map_err(ServeError::Setup)?;
+    let Estate { left, mut descriptors, version, failure, .. } = estate;
+    let (history, program) = (left.history(), Program::at(left.program.clone()));
+    let means = |control: Control| {
+        let chronicle = Chronicle::open(&memory, control.name(), Some(history), &mut records);
+        let kept = chronicle.components();
+        let origin = Origin { component, guest, serving, cache, kept, executable };
+        Means { origin, rollout, reread, watch, control, chronicle, records, log, program }
+    };
+    let taken = TakenOver::new(*left, means, (cluster, &run_dir), &mut descriptors);
+    let taken = taken.map_err(ServeError::Setup)?;
+    taken.run(version, failure, signals).await
 }
 
 fn watching(component: &Component) -> Result<Option<Watch>, ServeError> {

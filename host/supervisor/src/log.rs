@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use wasmcluster_core::control::FromSupervisor;
 use wasmcluster_core::record::{Record, Stamped};
 
-use crate::control::Answers;
+use crate::control::{Answers, Control, PassedAnswers};
 use crate::history::now;
+use crate::upgrade::Descriptors;
 
 /// How many records are kept.
 const RECORDS: usize = 1000;
@@ -22,6 +24,13 @@ pub(crate) struct Log {
     /// The text in it, in bytes.
     text: usize,
     followers: Vec<Answers>,
+}
+
+/// A [`Log`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedLog {
+    kept: Vec<Stamped>,
+    followers: Vec<PassedAnswers>,
 }
 
 impl Log {
@@ -50,6 +59,26 @@ impl Log {
         } else {
             answers.end(records);
         }
+    }
+
+    /// What somebody else needs to go on with it.
+    pub(crate) async fn pass(&mut self, descriptors: &mut Descriptors) -> PassedLog {
+        let mut followers = Vec::new();
+        for follower in std::mem::take(&mut self.followers) {
+            followers.extend(follower.pass(descriptors).await);
+        }
+        PassedLog { kept: self.kept.iter().cloned().collect(), followers }
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(&mut self, passed: PassedLog, control: &Control, descriptors: &mut Descriptors) {
+        let PassedLog { kept, followers } = passed;
+        let since = std::mem::take(&mut self.kept);
+        self.kept = kept.into_iter().chain(since).collect();
+        self.text = self.kept.iter().map(|kept| text(&kept.record)).sum();
+        // Whoever cannot be taken over sees that the connection ends.
+        self.followers
+            .extend(followers.into_iter().filter_map(|passed| control.take(passed, descriptors).ok()));
     }
 
     /// Lets all readers go.

@@ -3,7 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe::Receiver;
+
+use crate::upgrade::{Descriptors, Passed};
 
 /// Longest line in bytes. A longer one is split, and the pieces say so.
 const MAX_LINE: usize = 8 << 10;
@@ -25,10 +28,34 @@ pub(crate) struct Output {
     lines: LineBuffer,
 }
 
+/// An [`Output`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedOutput {
+    pipe: Option<Passed>,
+    /// What was read and is no line yet.
+    rest: Vec<u8>,
+}
+
 impl Output {
     /// Of a pipe that is ours alone to read.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         Ok(Self { pipe: Some(Receiver::from_owned_fd(pipe)?), lines: LineBuffer::default() })
+    }
+
+    /// What somebody else needs to go on with it.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedOutput> {
+        let Self { pipe, lines } = self;
+        let pipe = pipe.map(Receiver::into_nonblocking_fd).transpose()?.map(|pipe| descriptors.put(pipe));
+        Ok(PassedOutput { pipe, rest: lines.bytes[lines.start..lines.end].to_owned() })
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(passed: PassedOutput, descriptors: &mut Descriptors) -> io::Result<Self> {
+        let pipe = passed.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
+        let ended = pipe.is_none();
+        let pipe = pipe.map(Receiver::from_owned_fd).transpose()?;
+        let end = passed.rest.len();
+        Ok(Self { pipe, lines: LineBuffer { bytes: passed.rest, start: 0, end, ended } })
     }
 
     /// Whether more may come.

@@ -14,9 +14,11 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, openat};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use serde::{Deserialize, Serialize};
 use wasmcluster_core::control::AppName;
 
 use crate::directory::{self, DIRECTORY, Distrust, through};
+use crate::upgrade::{Descriptors, Passed};
 
 const SOCKET: &str = "control.sock";
 
@@ -223,7 +225,39 @@ pub(crate) struct AppDir {
     name: AppName,
 }
 
+/// An [`AppDir`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedDir {
+    name: AppName,
+    parent: Passed,
+    directory: Passed,
+}
+
 impl AppDir {
+    /// What somebody else needs to go on with it. Until then it is left as it is: with its name, and locked.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedDir> {
+        let [parent, directory] = [self.parent.directory.as_fd(), self.directory.as_fd()];
+        let [parent, directory] = [parent.try_clone_to_owned()?, directory.try_clone_to_owned()?];
+        let passed = PassedDir {
+            name: self.name.clone(),
+            parent: descriptors.put(parent),
+            directory: descriptors.put(directory),
+        };
+        // To drop it would be to remove it, and to unlock it. What stays behind is closed when the next program begins.
+        std::mem::forget(self);
+        Ok(passed)
+    }
+
+    /// Goes on with what somebody else had in the run directory `path`.
+    pub(crate) fn take(passed: PassedDir, path: &Path, descriptors: &mut Descriptors) -> io::Result<Self> {
+        let PassedDir { name, parent, directory } = passed;
+        let parent = RunDir { path: path.to_owned(), directory: descriptors.take(parent)? };
+        // It is locked already, by this very descriptor.
+        let directory = Flock::lock(descriptors.take(directory)?, FlockArg::LockExclusiveNonblock);
+        let directory = directory.map_err(|(_, errno)| io::Error::from(errno))?;
+        Ok(Self { parent, directory, name })
+    }
+
     pub(crate) fn name(&self) -> &AppName {
         &self.name
     }

@@ -3,7 +3,8 @@
 use core::time::Duration;
 use std::io;
 
-use nix::sys::signal::Signal as NixSignal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal};
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ const TTIN: i32 = NixSignal::SIGTTIN as i32;
 const TTOU: i32 = NixSignal::SIGTTOU as i32;
 
 /// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wish {
     /// TERM, INT and QUIT. What the second one means is the cluster's to decide.
     Stop,
@@ -23,6 +24,8 @@ pub(crate) enum Wish {
     Reload,
     /// TTIN and TTOU: one slot more, or one fewer.
     Scale(i16),
+    /// USR2: let the program that is where this one was go on in its place.
+    Upgrade,
 }
 
 /// The signals that we listen to.
@@ -34,21 +37,31 @@ pub(crate) struct Signals {
     hangup: Signal,
     more: Signal,
     fewer: Signal,
+    upgrade: Signal,
     last_stop: Option<Instant>,
 }
 
 impl Signals {
-    /// From here on these signals no longer end the process.
+    /// From here on these signals no longer end the process. Those that were [held back](Self::hold_back) come now.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
             more: signal(SignalKind::from_raw(TTIN))?,
             fewer: signal(SignalKind::from_raw(TTOU))?,
+            upgrade: signal(SignalKind::user_defined2())?,
             last_stop: None,
-        })
+        };
+        ours().thread_unblock()?;
+        Ok(signals)
+    }
+
+    /// Has the kernel keep these signals from here on, for the next program to listen. Between two programs they would end
+    /// the process.
+    pub(crate) fn hold_back(&self) -> io::Result<()> {
+        Ok(ours().thread_block()?)
     }
 
     /// Waits for the next wish. Cancel safe.
@@ -62,6 +75,7 @@ impl Signals {
                 _ = self.hangup.recv() => return Wish::Reload,
                 _ = self.more.recv() => return Wish::Scale(1),
                 _ = self.fewer.recv() => return Wish::Scale(-1),
+                _ = self.upgrade.recv() => return Wish::Upgrade,
             }
             let now = Instant::now();
             let last = self.last_stop.replace(now);
@@ -75,4 +89,20 @@ impl Signals {
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Wish::Stop {}
     }
+}
+
+fn ours() -> SigSet {
+    use NixSignal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
+    [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2].into_iter().collect()
+}
+
+/// Starts a thread that gets none of the signals that we listen to. One that it got in the moment before another program is
+/// executed would be forgotten.
+pub fn spared<T>(start: impl FnOnce() -> T) -> T {
+    let before = ours().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let started = start();
+    if let Ok(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    started
 }

@@ -11,10 +11,13 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 
-use crate::address::{AddressError, rival_names, singleton_name};
-use crate::group::Group;
-use crate::listener;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::{Deserialize, Serialize};
+
+use crate::address::{AddressError, rival_names, singleton_name};
+use crate::group::{Group, PassedGroup};
+use crate::listener;
+use crate::upgrade::{Descriptors, Passed};
 
 /// How often a port that the kernel picked may be lost to somebody else before we can listen on it.
 const PICKS: usize = 5;
@@ -30,10 +33,31 @@ pub(crate) struct Claim {
     pub(crate) addr: SocketAddr,
     pub(crate) slots: Group,
     /// Held, never accepted from: connecting to it is enough to learn whose it is.
-    _name: UnixListener,
+    name: UnixListener,
+}
+
+/// A [`Claim`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedClaim {
+    addr: SocketAddr,
+    slots: PassedGroup,
+    name: Passed,
 }
 
 impl Claim {
+    /// What somebody else needs to go on with it.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> PassedClaim {
+        let Self { addr, slots, name } = self;
+        PassedClaim { addr, slots: slots.pass(descriptors), name: descriptors.put(name.into()) }
+    }
+
+    /// Goes on with what somebody else had.
+    pub(crate) fn take(passed: PassedClaim, descriptors: &mut Descriptors) -> io::Result<Self> {
+        let PassedClaim { addr, slots, name } = passed;
+        let slots = Group::take(slots, addr, descriptors)?;
+        Ok(Self { addr, slots, name: descriptors.take(name)?.into() })
+    }
+
     /// Claims `addr` for `slots` sockets.
     pub(crate) async fn new(addr: SocketAddr, slots: usize) -> Result<Self, AddressError> {
         let mut attempt = 1;
@@ -59,7 +83,7 @@ impl Claim {
             (probe(asked).await?, name)
         };
         let slots = Group::listen(addr, slots).map_err(|error| AddressError::new(addr, error))?;
-        Ok(Self { addr, slots, _name: name })
+        Ok(Self { addr, slots, name })
     }
 }
 

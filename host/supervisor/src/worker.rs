@@ -1,22 +1,29 @@
 //! One worker process, attended by one task that turns what it does into inputs.
 
 use core::time::Duration;
+use std::io;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use wasmcluster_core::cluster::{Exit, WorkerId};
 use wasmcluster_core::message::{FromWorker, Start, ToWorker, fd};
 
-use crate::child::{Child, Executable, WORKER_ROLE, exit};
-use crate::output::Output;
 use wasmcluster_core::record::Stream;
+
+use crate::channel::{PassedChannel, SocketChannel};
+use crate::child::{Child, Executable, WORKER_ROLE};
+use crate::output::{Output, PassedOutput};
+use crate::process::Process;
+use crate::upgrade::Descriptors;
 
 /// How long a process may outlive its channel, and a channel its process.
 const PARTING: Duration = Duration::from_millis(500);
 
 /// Something that a worker did.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum WorkerInput {
     /// It sent a message.
     Said(FromWorker),
@@ -39,6 +46,8 @@ pub(crate) struct WorkerHandle {
 enum Order {
     Tell(ToWorker, Option<OwnedFd>),
     Kill,
+    /// Leave the worker to somebody else.
+    Release(oneshot::Sender<Released>),
 }
 
 impl WorkerHandle {
@@ -49,15 +58,41 @@ impl WorkerHandle {
         artifact: OwnedFd,
         start: Start,
         inputs: Sender<(WorkerId, WorkerInput)>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let descriptors = [(listener, fd::LISTENER), (artifact, fd::ARTIFACT)];
         let mut child: Child<ToWorker, FromWorker> = executable.spawn(WORKER_ROLE, descriptors)?;
-        let (orders, ordered) = unbounded_channel();
-        let pid = child.pid;
         let worker = start.worker;
         child.channel.send(&ToWorker::Start(Box::new(start)));
-        tokio::spawn(Attendant { worker, child, ordered, inputs }.attend());
-        Ok(Self { pid, orders })
+        Ok(Self::of(Attended { child, conversing: true, exited: None }, worker, inputs))
+    }
+
+    /// Has a worker attended.
+    fn of(attended: Attended, worker: WorkerId, inputs: Sender<(WorkerId, WorkerInput)>) -> Self {
+        let (orders, ordered) = unbounded_channel();
+        let pid = attended.child.process.pid();
+        tokio::spawn(Attendant { worker, attended, ordered, inputs }.attend());
+        Self { pid, orders }
+    }
+
+    /// Leaves the worker to somebody else. None if its last input has been told.
+    pub(crate) async fn release(self) -> Option<Released> {
+        let (release, released) = oneshot::channel();
+        self.orders.send(Order::Release(release)).ok()?;
+        released.await.ok()
+    }
+
+    /// Goes on with a worker that somebody else had; with one that has nothing more to say, too.
+    pub(crate) fn take(
+        pid: u32,
+        passed: Option<PassedWorker>,
+        descriptors: &mut Descriptors,
+        worker: WorkerId,
+        inputs: Sender<(WorkerId, WorkerInput)>,
+    ) -> io::Result<Self> {
+        match passed {
+            Some(passed) => Ok(Self::of(passed.take(pid, descriptors)?, worker, inputs)),
+            None => Ok(Self { pid, orders: unbounded_channel().0 }),
+        }
     }
 
     /// Sends a message. A worker that is gone does not hear it, which its exit will say.
@@ -76,9 +111,61 @@ impl WorkerHandle {
     }
 }
 
+/// A worker, and what of its end has come.
+#[derive(Debug)]
+struct Attended {
+    child: Child<ToWorker, FromWorker>,
+    /// Whether it may have more to say.
+    conversing: bool,
+    /// Set when it was reaped.
+    exited: Option<Exit>,
+}
+
+/// A worker that nobody attends to.
+#[derive(Debug)]
+pub(crate) struct Released(Attended);
+
+/// A worker on its way to another supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedWorker {
+    channel: PassedChannel<ToWorker, FromWorker>,
+    stdout: PassedOutput,
+    stderr: PassedOutput,
+    conversing: bool,
+    exited: Option<Exit>,
+}
+
+impl Released {
+    /// What another supervisor needs to go on with it, besides its pid.
+    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedWorker> {
+        let Attended { child: Child { process, channel, stdout, stderr }, conversing, exited } = self.0;
+        process.release();
+        Ok(PassedWorker {
+            channel: channel.pass(descriptors)?,
+            stdout: stdout.pass(descriptors)?,
+            stderr: stderr.pass(descriptors)?,
+            conversing,
+            exited,
+        })
+    }
+}
+
+impl PassedWorker {
+    fn take(self, pid: u32, descriptors: &mut Descriptors) -> io::Result<Attended> {
+        let Self { channel, stdout, stderr, conversing, exited } = self;
+        let child = Child {
+            process: Process::inherited(pid)?,
+            channel: SocketChannel::take(channel, descriptors)?,
+            stdout: Output::take(stdout, descriptors)?,
+            stderr: Output::take(stderr, descriptors)?,
+        };
+        Ok(Attended { child, conversing, exited })
+    }
+}
+
 struct Attendant {
     worker: WorkerId,
-    child: Child<ToWorker, FromWorker>,
+    attended: Attended,
     ordered: UnboundedReceiver<Order>,
     inputs: Sender<(WorkerId, WorkerInput)>,
 }
@@ -86,52 +173,55 @@ struct Attendant {
 impl Attendant {
     /// Until the worker is reaped and everything it said before was passed on.
     async fn attend(mut self) {
-        let mut conversing = true;
-        let mut exited = None;
         // Set when the process or its channel is gone, to bound the wait for the other.
-        let mut parting: Option<Instant> = None;
+        let parts = self.attended.exited.is_some() || !self.attended.conversing;
+        let mut parting = parts.then(|| Instant::now() + PARTING);
         loop {
-            let Child { process, channel, stdout, stderr, .. } = &mut self.child;
-            if let Some(exit) = exited
-                && !conversing
+            let Attended { child, conversing, exited } = &mut self.attended;
+            let Child { process, channel, stdout, stderr } = child;
+            if let Some(exit) = *exited
+                && !*conversing
                 && !stdout.is_open()
                 && !stderr.is_open()
             {
                 return self.report(WorkerInput::Exited(exit)).await;
             }
             tokio::select! {
-                message = channel.receive(), if conversing => match message {
+                message = channel.receive(), if *conversing => match message {
                     Ok(Some(message)) => self.report(WorkerInput::Said(message)).await,
                     Ok(None) => {
-                        conversing = false;
+                        *conversing = false;
                         parting.get_or_insert_with(|| Instant::now() + PARTING);
                     }
                     Err(error) => {
-                        conversing = false;
-                        let _ = process.start_kill();
+                        *conversing = false;
+                        process.kill();
                         self.report(WorkerInput::Broke { reason: error.to_string() }).await;
                     }
                 },
                 Some(order) = self.ordered.recv() => match order {
                     Order::Tell(message, None) => channel.send(&message),
                     Order::Tell(message, Some(descriptor)) => channel.send_with(&message, descriptor),
-                    Order::Kill => {
-                        let _ = process.start_kill();
+                    Order::Kill => process.kill(),
+                    Order::Release(to) => {
+                        // Without anybody who wants it, it is dropped, and its process with it.
+                        let _ = to.send(Released(self.attended));
+                        return;
                     }
                 },
                 () = stdout.fill(), if stdout.is_open() => self.pass_on(Stream::Stdout).await,
                 () = stderr.fill(), if stderr.is_open() => self.pass_on(Stream::Stderr).await,
-                status = process.wait(), if exited.is_none() => {
-                    exited = Some(exit(status));
+                exit = process.wait(), if exited.is_none() => {
+                    *exited = Some(exit);
                     parting = Some(Instant::now() + PARTING);
                 }
                 () = sleep_until(parting.unwrap_or_else(Instant::now)), if parting.is_some() => {
                     parting = None;
-                    match exited {
+                    match *exited {
                         // Somebody else holds the other ends. Whatever they still say is not the worker's.
                         Some(exit) => return self.report(WorkerInput::Exited(exit)).await,
                         None => {
-                            let _ = process.start_kill();
+                            process.kill();
                             self.report(WorkerInput::Broke { reason: "it closed its channel and stayed".into() }).await;
                         }
                     }
@@ -148,8 +238,8 @@ impl Attendant {
 
     fn output(&mut self, stream: Stream) -> &mut Output {
         match stream {
-            Stream::Stdout => &mut self.child.stdout,
-            Stream::Stderr => &mut self.child.stderr,
+            Stream::Stdout => &mut self.attended.child.stdout,
+            Stream::Stderr => &mut self.attended.child.stderr,
         }
     }
 

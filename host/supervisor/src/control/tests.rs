@@ -116,29 +116,29 @@ fn a_file_comes_with_its_push() {
 #[test]
 fn who_reads_too_slowly_misses_records_and_is_told_how_many_and_how_it_ended() {
     run(async {
-        let (mut answers, mut answered) = Answers::new();
+        let (mut answers, mut answered) = Answers::new(0);
         let record = Stamped { at: Stamp(1), record: Record::Stopping { fast: false } };
         for _ in 0..ANSWERS + 7 {
             answers.send_record(&record);
         }
         for _ in 0..2 {
-            assert!(matches!(answered.next().await, Some(FromSupervisor::Record(_))));
+            assert!(matches!(next(&mut answered).await, Some(FromSupervisor::Record(_))));
         }
         answers.send_record(&record);
         for _ in 2..ANSWERS {
-            assert!(matches!(answered.next().await, Some(FromSupervisor::Record(_))));
+            assert!(matches!(next(&mut answered).await, Some(FromSupervisor::Record(_))));
         }
-        assert_eq!(answered.next().await, Some(FromSupervisor::Missed(7)));
-        assert!(matches!(answered.next().await, Some(FromSupervisor::Record(_))));
+        assert_eq!(next(&mut answered).await, Some(FromSupervisor::Missed(7)));
+        assert!(matches!(next(&mut answered).await, Some(FromSupervisor::Record(_))));
         for _ in 0..ANSWERS {
             answers.send_record(&record);
         }
         answers.end(FromSupervisor::Stopping);
         for _ in 0..ANSWERS {
-            assert!(matches!(answered.next().await, Some(FromSupervisor::Record(_))));
+            assert!(matches!(next(&mut answered).await, Some(FromSupervisor::Record(_))));
         }
-        assert_eq!(answered.next().await, Some(FromSupervisor::Stopping));
-        assert_eq!(answered.next().await, None);
+        assert_eq!(next(&mut answered).await, Some(FromSupervisor::Stopping));
+        assert_eq!(next(&mut answered).await, None);
     });
 }
 
@@ -167,4 +167,12 @@ fn who_waits_takes_no_place_from_who_asks() {
         assert_eq!(held.len(), WAITING as usize);
         assert_eq!(places.available_permits(), CONNECTIONS as usize);
     });
+}
+
+/// The next answer.
+async fn next(answered: &mut Answered) -> Option<FromSupervisor> {
+    match answered.next().await? {
+        Last::Answer(answer) => Some(answer),
+        Last::Released(_) => panic!("nobody else goes on with it"),
+    }
 }

@@ -46,7 +46,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
         }
         let ended = self.waiting.look(&self.cluster);
-        self.chronicle.then_say(ended);
+        self.means.chronicle.then_say(ended);
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
@@ -55,13 +55,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
             self.queues.watch(slots, slot)?;
         }
         let listener = slots.socket(slot).ok_or(io::ErrorKind::NotConnected)?;
-        let Build { artifact, built, guest, serving, .. } =
+        let Build { artifact, executable, built, guest, serving, .. } =
             self.builds.get(&generation).ok_or(io::ErrorKind::NotFound)?;
         let (guest, serving) = (guest.clone(), serving.of_worker(worker));
         let start =
             Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
-        WorkerHandle::spawn(&self.origin.executable, listener, artifact, start, self.inputs.clone())
+        WorkerHandle::spawn(executable, listener, artifact, start, self.inputs.clone())
     }
 
     /// Lets a worker finish. Where somebody serves in its place, the two get a socket between them for the connections.
@@ -80,15 +80,15 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn notify(&mut self, notice: Notice) {
-        self.chronicle.note(&notice);
+        self.means.chronicle.note(&notice);
         if notice == Notice::AllServing {
             self.serving = true;
-            (self.records)(Record::Serving {
+            (self.means.records)(Record::Serving {
                 addr: self.claim.addr,
                 instances: self.cluster.active().count(),
             });
             if let Some(reset) = self.reset.clone() {
-                (self.records)(Record::MemoryReset { reset });
+                (self.means.records)(Record::MemoryReset { reset });
             }
             return;
         }
@@ -100,8 +100,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let slots = self.cluster.active().count();
         let record = Record::Cluster { pid, notice: notice.clone() };
         let ended = self.waiting.note(&notice, &Stamped { at: now(), record: record.clone() }, slots);
-        (self.records)(record);
-        self.chronicle.then_say(ended);
+        (self.means.records)(record);
+        self.means.chronicle.then_say(ended);
     }
 }
 

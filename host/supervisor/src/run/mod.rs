@@ -5,6 +5,7 @@ mod renew;
 mod requests;
 mod scale;
 mod traffic;
+mod upgrade;
 mod waiting;
 
 use std::cell::RefCell;
@@ -23,6 +24,7 @@ use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
 
+use crate::configuration::Reread;
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
 use crate::generation::{Build, Origin};
@@ -31,13 +33,15 @@ use crate::log::Log;
 use crate::queues::Queues;
 use crate::signals::{Signals, Wish};
 use crate::singleton::Claim;
+use crate::upgrade::{Estate, Program, Tried, Unfit};
+use crate::watch::Watch;
 use crate::worker::{WorkerHandle, WorkerInput};
 
-use crate::configuration::Reread;
-use crate::watch::Watch;
-
-use self::renew::{Coming, entry, next_build};
+use self::renew::{Coming, entry, next};
+use self::upgrade::Upgrade;
 use self::waiting::Waiting;
+
+pub(crate) use self::upgrade::{Left, TakenOver};
 
 /// Inputs of workers that may wait. Full, it slows down the workers that have most to say.
 const QUEUE: usize = 64;
@@ -60,6 +64,10 @@ enum Input {
     Standing(Vec<Queue>),
     /// Somebody came to the control socket.
     Control(ControlInput),
+    /// Nobody is left there who has still to say what they want.
+    Quiet,
+    /// Another program has said whether it would go on.
+    Tried(Result<Tried, Unfit>),
 }
 
 /// A worker that was not yet reaped, and where it serves.
@@ -68,17 +76,38 @@ struct Placed {
     handle: WorkerHandle,
 }
 
+/// What a supervisor acts with that is its own, whoever began.
+pub(crate) struct Means<R> {
+    pub(crate) origin: Origin,
+    pub(crate) rollout: Plan,
+    pub(crate) reread: Reread,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) control: Control,
+    pub(crate) chronicle: Chronicle,
+    pub(crate) records: R,
+    /// The end of the log. Whatever goes to `records` is noted there first.
+    pub(crate) log: Rc<RefCell<Log>>,
+    /// What may go on in our place.
+    pub(crate) program: Program,
+}
+
+/// How a supervisor ended that did not fail.
+#[derive(Debug)]
+pub enum Served {
+    /// As it was asked to. Nothing is left running.
+    Stopped,
+    /// Another program is to go on in its place.
+    Upgrading(Estate),
+}
+
 /// The acting half of an app; the deciding half is its [`Cluster`].
 pub(crate) struct Supervisor<R> {
+    means: Means<R>,
     claim: Claim,
     queues: Queues,
     stealing: Stealing,
     /// Whether the kernel would not be told who gets new connections. Told once.
     unsteered: bool,
-    origin: Origin,
-    rollout: Plan,
-    reread: Reread,
-    watch: Option<Watch>,
     /// What the generations are that may be spawned.
     builds: BTreeMap<Generation, Build>,
     /// The one that everything began with.
@@ -90,18 +119,16 @@ pub(crate) struct Supervisor<R> {
     coming: Option<Coming>,
     /// Commands that wait for a generation.
     waiting: Waiting,
-    chronicle: Chronicle,
-    /// The end of the log. Whatever goes to `records` is noted there first.
-    log: Rc<RefCell<Log>>,
     builder_says: UnboundedSender<Record>,
     builder_said: UnboundedReceiver<Record>,
-    records: R,
     cluster: Cluster,
     started: Instant,
     workers: BTreeMap<WorkerId, Placed>,
     inputs: Sender<(WorkerId, WorkerInput)>,
     received: Receiver<(WorkerId, WorkerInput)>,
-    control: Control,
+    upgrade: Option<Upgrade>,
+    /// Another program that is asked whether it would go on, at most one.
+    trials: JoinSet<Result<Tried, Unfit>>,
     asked_to_stop: bool,
     /// Commands that wait for the end.
     awaiting_end: Vec<Answers>,
@@ -115,46 +142,45 @@ pub(crate) struct Supervisor<R> {
 
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Has nothing running yet; [`run`](Self::run) does.
-    pub(crate) fn new(
+    pub(crate) fn new(means: Means<R>, claim: (Claim, Queues), first: Build, settings: Settings) -> Self {
+        let generation = means.chronicle.history().next();
+        let cluster = Cluster::new(settings, generation, Time::START);
+        let mut supervisor = Self::idle(means, claim, cluster, BTreeMap::new());
+        supervisor.means.chronicle.start(supervisor.builder_says.clone());
+        supervisor.means.chronicle.begin(entry(generation, &first, Way::Start));
+        supervisor.builds.insert(generation, first);
+        supervisor
+    }
+
+    fn idle(
+        means: Means<R>,
         (claim, queues): (Claim, Queues),
-        (origin, first): (Origin, Build),
-        (settings, rollout): (Settings, Plan),
-        (reread, watch): (Reread, Option<Watch>),
-        control: Control,
-        mut chronicle: Chronicle,
-        (records, log): (R, Rc<RefCell<Log>>),
+        cluster: Cluster,
+        builds: BTreeMap<Generation, Build>,
     ) -> Self {
         let (inputs, received) = channel(QUEUE);
         let (builder_says, builder_said) = unbounded_channel();
-        let generation = chronicle.history().next();
-        chronicle.start(builder_says.clone());
-        chronicle.begin(entry(generation, &first, Way::Start));
         Self {
+            means,
             claim,
             queues,
             stealing: Stealing::default(),
             unsteered: false,
-            origin,
-            rollout,
-            reread,
-            watch,
-            builds: BTreeMap::from([(generation, first)]),
-            first: generation,
-            newest: generation,
+            builds,
+            first: cluster.generation(),
+            newest: cluster.generation(),
             rebuilding: JoinSet::new(),
             coming: None,
             waiting: Waiting::default(),
-            chronicle,
-            log,
             builder_says,
             builder_said,
-            records,
-            cluster: Cluster::new(settings, generation, Time::START),
+            cluster,
             started: Instant::now(),
             workers: BTreeMap::new(),
             inputs,
             received,
-            control,
+            upgrade: None,
+            trials: JoinSet::new(),
             asked_to_stop: false,
             awaiting_end: Vec::new(),
             rejection: None,
@@ -164,25 +190,31 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
     }
 
-    /// Until the cluster has stopped and its last process is reaped.
-    pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
+    /// Until the cluster has stopped and its last process is reaped, or another program is to go on.
+    pub(crate) async fn run(mut self, mut signals: Signals) -> Result<Served, ServeError> {
         self.act();
         loop {
             if let Some(outcome) = self.outcome.take() {
                 return self.end(outcome).await;
             }
+            if self.is_leaving() {
+                return self.leave(signals).await.map(Served::Upgrading);
+            }
             let timeout =
                 self.cluster.poll_timeout().and_then(|time| self.started.checked_add(time.since_start()));
+            let (closing, quiet) = (self.is_closing(), self.means.control.quiet());
             let input = tokio::select! {
                 wish = signals.next() => Input::Signal(wish),
                 Some(record) = self.builder_said.recv() => Input::BuilderSaid(record),
-                Some(built) = next_build(&mut self.rebuilding) => Input::Rebuilt(Box::new(built)),
+                Some(built) = next(&mut self.rebuilding) => Input::Rebuilt(Box::new(built)),
+                Some(tried) = next(&mut self.trials) => Input::Tried(tried),
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
                 queues = self.queues.standing(&self.claim.slots) => Input::Standing(queues),
-                () = changed(&mut self.watch) => Input::Changed,
-                Some(input) = self.control.next() => Input::Control(input),
+                () = changed(&mut self.means.watch) => Input::Changed,
+                Some(input) = self.means.control.next() => Input::Control(input),
+                () = quiet, if closing => Input::Quiet,
             };
             if !matches!(input, Input::Worker(..)) {
                 self.catch_up().await;
@@ -192,15 +224,15 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     /// Gives back the address and then the name. Whoever asked for the end learns of it last.
-    async fn end(mut self, outcome: Outcome) -> Result<(), ServeError> {
+    async fn end(mut self, outcome: Outcome) -> Result<Served, ServeError> {
         drop(self.claim);
-        self.chronicle.close();
+        self.means.chronicle.close();
         // Whoever still waits for a generation, or reads along, has heard all there was.
         drop(self.waiting);
-        self.log.borrow_mut().close();
-        self.control.close(self.awaiting_end).await;
+        self.means.log.borrow_mut().close();
+        self.means.control.close(self.awaiting_end).await;
         match outcome {
-            Outcome::Asked => Ok(()),
+            Outcome::Asked => Ok(Served::Stopped),
             Outcome::Rejected { reason, .. } => {
                 let in_full = self.rejection.unwrap_or(Rejection { message: reason, hint: None });
                 Err(ServeError::Rejected(in_full))
@@ -236,6 +268,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             Input::Signal(Wish::Stop) => self.stop(self.asked_to_stop),
             Input::Signal(Wish::Reload) => self.reload(),
             Input::Signal(Wish::Scale(by)) => self.scale_by(by),
+            Input::Signal(Wish::Upgrade) => self.upgrade(None),
             Input::Changed => self.look_again(),
             Input::BuilderSaid(record) => self.pass_on(record),
             Input::Rebuilt(built) => self.rebuilt(*built),
@@ -256,10 +289,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 self.answer(request, descriptor, answers);
             }
             Input::Control(ControlInput::Stranger { uid, pid }) => {
-                (self.records)(Record::StrangerRefused { uid, pid });
+                (self.means.records)(Record::StrangerRefused { uid, pid });
             }
+            Input::Quiet => self.quiet(),
+            Input::Tried(tried) => self.tried(tried),
         }
         self.act();
+        self.advance_upgrade();
     }
 
     fn listen_to(&mut self, worker: WorkerId, input: WorkerInput) {
@@ -279,7 +315,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             WorkerInput::Said(FromWorker::Stole) => self.stealing.answered(worker),
             WorkerInput::Said(FromWorker::Report(report)) => {
-                (self.records)(Record::Worker { slot, pid, report })
+                (self.means.records)(Record::Worker { slot, pid, report })
             }
             WorkerInput::Said(FromWorker::Pulse(served)) => {
                 self.tell(Event::WorkerPulse { worker, served });
@@ -288,9 +324,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
             WorkerInput::Said(FromWorker::Drained { cut }) => self.tell(Event::WorkerDrained { worker, cut }),
             WorkerInput::Wrote { stream, text, unfinished } => {
                 let source = Source::Worker { slot, pid };
-                (self.records)(Record::Output { source, stream, text, unfinished });
+                (self.means.records)(Record::Output { source, stream, text, unfinished });
             }
-            WorkerInput::Broke { reason } => (self.records)(Record::WorkerBroke { slot, pid, reason }),
+            WorkerInput::Broke { reason } => (self.means.records)(Record::WorkerBroke { slot, pid, reason }),
             // Told before: nothing comes after it.
             WorkerInput::Exited(_) => {}
         }
@@ -302,15 +338,16 @@ impl<R: FnMut(Record)> Supervisor<R> {
             return;
         }
         if self.serving {
-            (self.records)(Record::MemoryReset { reset: reset.clone() });
+            (self.means.records)(Record::MemoryReset { reset: reset.clone() });
         }
         self.reset = Some(reset);
     }
 
     fn stop(&mut self, fast: bool) {
-        (self.records)(Record::Stopping { fast });
+        (self.means.records)(Record::Stopping { fast });
         self.asked_to_stop = true;
         self.stop_building();
+        self.give_up_upgrade("the app is stopping".into(), None);
         self.tell(if fast { Event::StopFast } else { Event::Stop });
     }
 }

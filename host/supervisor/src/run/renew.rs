@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use wasmcluster_core::cluster::{Event, Generation};
 use wasmcluster_core::control::{Begun, Ended, Fault, FromSupervisor};
 use wasmcluster_core::history::{Entry, Fate, Way};
-use wasmcluster_core::record::{Record, Stamped};
+use wasmcluster_core::record::Record;
 
 use super::Supervisor;
 use super::waiting::{Asker, Waiter, Wanted};
@@ -57,7 +57,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         {
             return self.turn_back(from, answers);
         }
-        let history = self.chronicle.history();
+        let history = self.means.chronicle.history();
         let entry = match history.target(to, self.cluster.generation()) {
             Ok(entry) => entry.clone(),
             Err(error) => {
@@ -65,7 +65,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 return self.refuse(answers, Fault::Component, error.to_string(), Some(hint));
             }
         };
-        match self.chronicle.component(&entry) {
+        match self.means.chronicle.component(&entry) {
             Ok(bytes) => {
                 let Entry { generation: to, component: name, digest, .. } = entry;
                 self.renew_for(answers, Way::Rollback { to }, Source::Kept { name, bytes, digest });
@@ -84,7 +84,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         answers.send(FromSupervisor::Begun(Begun::Rolling { generation: from, from: failing }));
         self.forget_coming();
         self.waiting.add(Waiter::new(Wanted::Return(from), Asker::new(answers)));
-        self.tell(Event::Roll { generation: from, plan: self.rollout });
+        self.tell(Event::Roll { generation: from, plan: self.means.rollout });
     }
 
     /// Builds for somebody who waits for what becomes of it.
@@ -97,21 +97,22 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     /// Builds. What is being built for somebody else is not wanted any more.
-    fn renew(&mut self, way: Way, source: Source, asker: Option<Asker>) {
+    pub(super) fn renew(&mut self, way: Way, source: Source, asker: Option<Asker>) {
         if way == Way::Reload
             && let Err(error) = self.reconfigure()
         {
             return self.fail(&error, asker);
         }
-        let component = self.origin.name(&source);
-        (self.records)(match way {
+        let component = self.means.origin.name(&source);
+        (self.means.records)(match way {
             Way::Start | Way::Reload | Way::Watch => Record::Reloading { component },
+            Way::Upgrade => Record::Renewing { component },
             Way::Push => Record::Pushed { component },
             Way::Rollback { to } => Record::RollingBack { component, to },
         });
         self.forget_coming();
         self.coming = Some(Coming { way, asker });
-        let (origin, says) = (self.origin.clone(), self.builder_says.clone());
+        let (origin, says) = (self.means.origin.clone(), self.builder_says.clone());
         self.rebuilding.spawn(async move {
             origin
                 .build(source, &mut |record| {
@@ -141,9 +142,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
     /// What a builder says, for the log and for whoever waits for it.
     pub(super) fn pass_on(&mut self, record: Record) {
         if let Some(Coming { asker: Some(asker), .. }) = &mut self.coming {
-            asker.answers.send_record(&Stamped { at: now(), record: record.clone() });
+            asker.tell(&record);
         }
-        (self.records)(record);
+        (self.means.records)(record);
     }
 
     /// Rolls out what was built, if it could be.
@@ -151,8 +152,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let Some(Coming { way, asker }) = self.coming.take() else { return };
         let serving = self.cluster.generation();
         match built {
-            Ok(build) if way != Way::Reload && self.is_served(&build) => {
-                (self.records)(Record::Unchanged { component: build.name, generation: serving });
+            Ok(build) if !matches!(way, Way::Reload | Way::Upgrade) && self.is_served(&build) => {
+                (self.means.records)(Record::Unchanged { component: build.name, generation: serving });
                 if let Some(asker) = asker {
                     asker.answers.end(FromSupervisor::Ended(Ended::Unchanged { generation: serving }));
                 }
@@ -164,39 +165,40 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     /// Takes what is configured now for everything that is built from here on.
     fn reconfigure(&mut self) -> Result<(), ServeError> {
-        let Configuration { component, guest, serving, rollout } = (self.reread)()?;
+        let Configuration { component, guest, serving, rollout } = (self.means.reread)()?;
         let slots = u16::try_from(self.cluster.active().count()).unwrap_or(u16::MAX);
         limits::raise_descriptors(slots, serving.max_connections)?;
-        if component.name() != self.origin.component.name() && self.watch.is_some() {
+        if component.name() != self.means.origin.component.name() && self.means.watch.is_some() {
             let failed = |source| ServeError::Watch { component: component.name(), source };
-            self.watch = Watch::of(&component).map_err(failed)?;
+            self.means.watch = Watch::of(&component).map_err(failed)?;
         }
-        (self.origin.component, self.origin.guest, self.origin.serving) = (component, guest, serving);
-        self.rollout = rollout;
+        (self.means.origin.component, self.means.origin.guest, self.means.origin.serving) =
+            (component, guest, serving);
+        self.means.rollout = rollout;
         Ok(())
     }
 
     /// There will be no new generation.
-    fn fail(&mut self, error: &ServeError, asker: Option<Asker>) {
+    pub(super) fn fail(&mut self, error: &ServeError, asker: Option<Asker>) {
         let (message, hint) = (error.to_string(), error.hint());
         let serving = self.cluster.replaced().unwrap_or(self.cluster.generation());
         if let Some(asker) = asker {
             self.refuse(asker.answers, fault(error), message.clone(), hint.clone());
         }
-        (self.records)(Record::ReloadFailed { message, hint, serving });
+        (self.means.records)(Record::ReloadFailed { message, hint, serving });
     }
 
     fn roll(&mut self, build: Build, way: Way, asker: Option<Asker>) {
-        let generation = self.chronicle.history().next();
+        let generation = self.means.chronicle.history().next();
         let from = self.cluster.replaced().unwrap_or(self.cluster.generation());
-        self.chronicle.begin(entry(generation, &build, way));
+        self.means.chronicle.begin(entry(generation, &build, way));
         self.builds.insert(generation, build);
         self.newest = generation;
         if let Some(mut asker) = asker {
             asker.answers.send(FromSupervisor::Begun(Begun::Rolling { generation, from }));
             self.waiting.add(Waiter::new(Wanted::Generation(generation), asker));
         }
-        self.tell(Event::Roll { generation, plan: self.rollout });
+        self.tell(Event::Roll { generation, plan: self.means.rollout });
     }
 
     /// Whether this is what all slots serve, or will again once their workers are back.
@@ -234,16 +236,14 @@ fn fault(error: &ServeError) -> Fault {
     }
 }
 
-/// The next build that came to its end; none if none is under way. Cancel safe.
+/// The next task that came to its end; none if none is under way. Cancel safe.
 ///
 /// One that was ended because another is wanted is passed over here: a branch of `select` that it failed to match would
 /// be off until something else happens, and on an idle app nothing does.
-pub(super) async fn next_build(
-    rebuilding: &mut JoinSet<Result<Build, ServeError>>,
-) -> Option<Result<Build, ServeError>> {
+pub(super) async fn next<T: 'static>(tasks: &mut JoinSet<T>) -> Option<T> {
     loop {
-        if let Ok(built) = rebuilding.join_next().await? {
-            return Some(built);
+        if let Ok(ended) = tasks.join_next().await? {
+            return Some(ended);
         }
     }
 }

@@ -24,10 +24,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
             ToSupervisor::Rollback { to } => self.roll_back(to, answers),
             ToSupervisor::Scale(change) => self.scale_for(change, answers),
             ToSupervisor::Restart { slot } => self.restart_for(slot, answers),
+            ToSupervisor::Upgrade => self.upgrade_for(answers),
             ToSupervisor::History => {
-                answers.end(FromSupervisor::History(self.chronicle.history().entries().to_vec()));
+                answers.end(FromSupervisor::History(self.means.chronicle.history().entries().to_vec()));
             }
-            ToSupervisor::Logs { last, follow } => self.log.borrow_mut().show(last, follow, answers),
+            ToSupervisor::Logs { last, follow } => self.means.log.borrow_mut().show(last, follow, answers),
             ToSupervisor::Stop { fast } => {
                 if fast || !self.cluster.is_stopping() {
                     self.stop(fast);
@@ -43,7 +44,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let pid = |worker| Some(self.workers.get(&worker)?.handle.pid);
         let build = self.builds.get(&self.cluster.generation());
         AppStatus {
-            name: self.control.name().clone(),
+            name: self.means.control.name().clone(),
             pid: std::process::id(),
             addr: self.claim.addr,
             component: build.map(|build| build.name.clone()).unwrap_or_default(),

@@ -15,7 +15,7 @@ use crate::limits::{self, TooFewDescriptors};
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Wants so many slots.
     pub(super) fn scale(&mut self, slots: NonZeroU16) -> Result<(), TooFewDescriptors> {
-        limits::raise_descriptors(slots.get(), self.origin.serving.max_connections)?;
+        limits::raise_descriptors(slots.get(), self.means.origin.serving.max_connections)?;
         self.tell(Event::Scale { slots });
         Ok(())
     }
@@ -27,7 +27,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         if let Some(slots) = NonZeroU16::new(slots)
             && let Err(error) = self.scale(slots)
         {
-            (self.records)(Record::ScaleFailed { message: error.to_string(), hint: error.hint() });
+            (self.means.records)(Record::ScaleFailed { message: error.to_string(), hint: error.hint() });
         }
     }
 

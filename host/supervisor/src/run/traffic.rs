@@ -41,7 +41,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         if let Err(error) = steered
             && !std::mem::replace(&mut self.unsteered, true)
         {
-            (self.records)(Record::Unsteered { reason: error.to_string() });
+            (self.means.records)(Record::Unsteered { reason: error.to_string() });
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use wasmcluster_core::cluster::{Abort, Cluster, Generation, Notice, SlotId, WorkerId};
 use wasmcluster_core::control::{Ended, FromSupervisor};
-use wasmcluster_core::record::Stamped;
+use wasmcluster_core::record::{Record, Stamped};
 
-use crate::control::Answers;
-use crate::history::LastAnswer;
+use crate::control::{Answers, Control, PassedAnswers};
+use crate::history::{LastAnswer, now};
+use crate::upgrade::Descriptors;
 
 /// A command that asked for something which takes time.
 #[derive(Debug)]
@@ -18,14 +20,48 @@ pub(super) struct Asker {
     since: Instant,
 }
 
+/// An [`Asker`] on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedAsker {
+    answers: PassedAnswers,
+    waited: Duration,
+}
+
 impl Asker {
+    /// What somebody else needs to answer. None for who has left.
+    pub(super) async fn pass(self, descriptors: &mut Descriptors) -> Option<PassedAsker> {
+        let waited = self.since.elapsed();
+        Some(PassedAsker { answers: self.answers.pass(descriptors).await?, waited })
+    }
+
+    /// Answers in the place of somebody else. None where that is not possible; then the connection ends.
+    pub(super) fn take(
+        passed: PassedAsker,
+        control: &Control,
+        descriptors: &mut Descriptors,
+    ) -> Option<Self> {
+        let answers = control.take(passed.answers, descriptors).ok()?;
+        let now = Instant::now();
+        Some(Self { answers, since: now.checked_sub(passed.waited).unwrap_or(now) })
+    }
+
     pub(super) fn new(answers: Answers) -> Self {
         Self { answers, since: Instant::now() }
+    }
+
+    /// Tells of something that happens on the way.
+    pub(super) fn tell(&mut self, record: &Record) {
+        self.answers.send_record(&Stamped { at: now(), record: record.clone() });
+    }
+
+    /// Answers for the last time.
+    pub(super) fn end(self, answer: FromSupervisor) {
+        self.answers.end(answer);
     }
 }
 
 /// What a command waits for.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Wanted {
     /// That slots get to this generation.
     Generation(Generation),
@@ -136,7 +172,28 @@ fn errored(cluster: &Cluster, slot: SlotId) -> Ended {
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Vec<Waiter>);
 
+/// [`Waiting`], on its way to another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedWaiting(Vec<(Wanted, PassedAsker)>);
+
 impl Waiting {
+    /// What somebody else needs to go on with it.
+    pub(super) async fn pass(self, descriptors: &mut Descriptors) -> PassedWaiting {
+        let mut passed = Vec::new();
+        for Waiter { wanted, asker } in self.0 {
+            passed.extend(asker.pass(descriptors).await.map(|asker| (wanted, asker)));
+        }
+        PassedWaiting(passed)
+    }
+
+    /// Goes on with what somebody else had.
+    pub(super) fn take(passed: PassedWaiting, control: &Control, descriptors: &mut Descriptors) -> Self {
+        let waiters = passed.0.into_iter().filter_map(|(wanted, asker)| {
+            Some(Waiter { wanted, asker: Asker::take(asker, control, descriptors)? })
+        });
+        Self(waiters.collect())
+    }
+
     pub(super) fn add(&mut self, waiter: Waiter) {
         self.0.push(waiter);
     }

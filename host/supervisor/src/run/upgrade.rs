@@ -1,0 +1,411 @@
+//! Making room for another program: this one's half until it is executed, and that one's from there on.
+
+use core::time::Duration;
+use std::path::PathBuf;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use wasmcluster_core::cluster::{Cluster, Generation, SlotId, WorkerId};
+use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
+use wasmcluster_core::history::{Entry, Way};
+use wasmcluster_core::message::MemoryReset;
+use wasmcluster_core::record::Record;
+use wasmcluster_core::rejection::Rejection;
+use wasmcluster_core::stealing::Stealing;
+
+use super::waiting::{Asker, PassedAsker, PassedWaiting};
+use super::{Input, Means, Placed, Supervisor};
+use crate::control::{Answers, Control, PassedControl};
+use crate::error::ServeError;
+use crate::generation::{Build, PassedBuild, Source};
+use crate::history::NotKept;
+use crate::log::PassedLog;
+use crate::queues::Queues;
+use crate::signals::{Signals, Wish};
+use crate::singleton::{Claim, PassedClaim};
+use crate::upgrade::{Descriptors, Estate, Passed, Tried, Unfit, VERSION};
+use crate::worker::{PassedWorker, WorkerHandle, WorkerInput};
+
+/// How long we look for signals that came before they were held back.
+const LAST_LOOK: Duration = Duration::from_millis(1);
+
+/// An upgrade that is under way.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// None where nobody waits: a signal has no one to answer to.
+    asker: Option<Asker>,
+    stage: Stage,
+    /// Whether it was said that it is under way.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The new program is asked whether it would go on.
+    Trying,
+    /// It would, and waits for what is being built or rolled out. If that takes time, it is asked again.
+    Waiting { tried: Tried, waited: bool },
+    /// Nobody is let in at the control socket any more, and those who were have their answers soon.
+    Closing(Tried),
+    /// There is nothing left to wait for.
+    Leaving,
+}
+
+/// Everything that is left to the next program, but for the descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// Which program that is.
+    pub(crate) program: PathBuf,
+    /// The one that it takes the place of.
+    pub(crate) before: Passed,
+    /// By the clock that counts from the machine's start.
+    started: Duration,
+    claim: PassedClaim,
+    control: PassedControl,
+    stealing: Stealing,
+    unsteered: bool,
+    cluster: Cluster,
+    builds: Vec<(Generation, PassedBuild)>,
+    first: Generation,
+    newest: Generation,
+    workers: Vec<LeftWorker>,
+    /// What workers have done, and nobody has looked at yet.
+    inputs: Vec<(WorkerId, WorkerInput)>,
+    wishes: Vec<Wish>,
+    waiting: PassedWaiting,
+    asker: Option<PassedAsker>,
+    log: PassedLog,
+    history: Vec<Entry>,
+    reset: Option<MemoryReset>,
+    rejection: Option<Rejection>,
+    serving: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftWorker {
+    worker: WorkerId,
+    slot: SlotId,
+    pid: u32,
+    /// None for one that has nothing more to say.
+    passed: Option<PassedWorker>,
+}
+
+impl Left {
+    /// The history, for whoever goes on with it.
+    pub(crate) fn history(&self) -> Vec<Entry> {
+        self.history.clone()
+    }
+}
+
+impl<R: FnMut(Record)> Supervisor<R> {
+    /// Has another program go on in the place of this one, if there is one that would.
+    pub(super) fn upgrade(&mut self, asker: Option<Asker>) {
+        if self.upgrade.is_some() || self.cluster.is_stopping() {
+            let what = if self.upgrade.is_some() {
+                "an upgrade is under way already"
+            } else {
+                "the app is stopping"
+            };
+            return self.say_why_not(asker, what.into(), None);
+        }
+        self.upgrade = Some(Upgrade { asker, stage: Stage::Trying, told: false });
+        self.ask_program();
+    }
+
+    fn ask_program(&mut self) {
+        let program = self.means.program.clone();
+        self.trials.spawn(async move { program.try_out().await });
+    }
+
+    /// The same, for somebody who waits for what becomes of it.
+    pub(super) fn upgrade_for(&mut self, mut answers: Answers) {
+        answers.send(FromSupervisor::Heard);
+        self.upgrade(Some(Asker::new(answers)));
+    }
+
+    /// Goes on with the upgrade, if the new program would.
+    pub(super) fn tried(&mut self, tried: Result<Tried, Unfit>) {
+        let Some(upgrade) = &mut self.upgrade else { return };
+        match tried {
+            Ok(tried) => {
+                let told = std::mem::replace(&mut upgrade.told, true);
+                let program = self.means.program.path().display().to_string();
+                let record = Record::Upgrading { program, from: VERSION.into(), to: tried.version.clone() };
+                upgrade.stage = Stage::Waiting { tried, waited: false };
+                if told {
+                    return;
+                }
+                if let Some(asker) = &mut upgrade.asker {
+                    asker.tell(&record);
+                }
+                (self.means.records)(record);
+            }
+            Err(Unfit { message, hint }) => self.give_up_upgrade(message, hint),
+        }
+    }
+
+    /// Takes the next step of an upgrade that waited for this one.
+    pub(super) fn advance_upgrade(&mut self) {
+        let busy = self.coming.is_some() || self.cluster.replaced().is_some();
+        let Some(upgrade) = &mut self.upgrade else { return };
+        let stage = std::mem::replace(&mut upgrade.stage, Stage::Trying);
+        upgrade.stage = match stage {
+            Stage::Waiting { tried, .. } if busy => Stage::Waiting { tried, waited: true },
+            Stage::Waiting { waited: true, .. } => Stage::Trying,
+            Stage::Waiting { tried, waited: false } => {
+                self.means.control.open(false);
+                Stage::Closing(tried)
+            }
+            // Somebody who was let in before has begun something.
+            Stage::Closing(tried) if busy => {
+                self.means.control.open(true);
+                Stage::Waiting { tried, waited: true }
+            }
+            stage => {
+                upgrade.stage = stage;
+                return;
+            }
+        };
+        if matches!(upgrade.stage, Stage::Trying) {
+            self.ask_program();
+        }
+    }
+
+    /// Whether the conversations at the control socket are waited for.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.upgrade, Some(Upgrade { stage: Stage::Closing(_), .. }))
+    }
+
+    /// Nobody is there any more who has still to say what they want.
+    pub(super) fn quiet(&mut self) {
+        let Some(Upgrade { stage, .. }) = &mut self.upgrade else { return };
+        let Stage::Closing(tried) = stage else { return };
+        match self.means.program.is_still(tried) {
+            Ok(()) => *stage = Stage::Leaving,
+            Err(Unfit { message, hint }) => self.give_up_upgrade(message, hint),
+        }
+    }
+
+    /// Whether it is time to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.upgrade, Some(Upgrade { stage: Stage::Leaving, .. }))
+    }
+
+    /// Goes on as it is.
+    pub(super) fn give_up_upgrade(&mut self, message: String, hint: Option<String>) {
+        self.trials.abort_all();
+        if let Some(Upgrade { asker, .. }) = self.upgrade.take() {
+            self.means.control.open(true);
+            self.say_why_not(asker, message, hint);
+        }
+    }
+
+    fn say_why_not(&mut self, asker: Option<Asker>, message: String, hint: Option<String>) {
+        let message = format!("{message}; version {VERSION} goes on");
+        if let Some(asker) = asker {
+            let (message, hint) = (message.clone(), hint.clone());
+            let refused = Ended::Refused { fault: Fault::Other, message, hint, serving: None };
+            asker.end(FromSupervisor::Ended(refused));
+        }
+        (self.means.records)(Record::UpgradeFailed { message, hint });
+    }
+
+    /// Lets go of everything, for another program. Signals are held back from here on, until somebody listens to them.
+    pub(super) async fn leave(mut self, mut signals: Signals) -> Result<Estate, ServeError> {
+        signals.hold_back().map_err(ServeError::Setup)?;
+        let mut wishes = Vec::new();
+        while let Ok(wish) = timeout(LAST_LOOK, signals.next()).await {
+            wishes.push(wish);
+        }
+        let mut descriptors = Descriptors::default();
+        let (workers, inputs) = self.release_workers(&mut descriptors).await.map_err(ServeError::Setup)?;
+        let asker = self.upgrade.and_then(|upgrade| upgrade.asker);
+        let asker = match asker {
+            Some(asker) => asker.pass(&mut descriptors).await,
+            None => None,
+        };
+        let waiting = self.waiting.pass(&mut descriptors).await;
+        let mut log = self.means.log.take();
+        let log = log.pass(&mut descriptors).await;
+        self.means.chronicle.close();
+        let builds = self
+            .builds
+            .into_iter()
+            .map(|(generation, build)| build.pass(&mut descriptors).map(|build| (generation, build)));
+        let builds = builds.collect::<Result<_, _>>().map_err(ServeError::Setup)?;
+        let left = Left {
+            program: self.means.program.path().to_owned(),
+            before: self.means.origin.executable.pass(&mut descriptors).map_err(ServeError::Setup)?,
+            started: since_boot().saturating_sub(self.started.elapsed()),
+            control: self.means.control.pass(&mut descriptors).map_err(ServeError::Setup)?,
+            claim: self.claim.pass(&mut descriptors),
+            stealing: self.stealing,
+            unsteered: self.unsteered,
+            cluster: self.cluster,
+            builds,
+            first: self.first,
+            newest: self.newest,
+            workers,
+            inputs,
+            wishes,
+            waiting,
+            asker,
+            log,
+            history: self.means.chronicle.history().entries().to_vec(),
+            reset: self.reset,
+            rejection: self.rejection,
+            serving: self.serving,
+        };
+        Ok(Estate::new(left, descriptors))
+    }
+
+    /// Has all workers let go of. What they have done until then comes along.
+    async fn release_workers(
+        &mut self,
+        descriptors: &mut Descriptors,
+    ) -> std::io::Result<(Vec<LeftWorker>, Vec<(WorkerId, WorkerInput)>)> {
+        let mut releases = JoinSet::new();
+        for (worker, Placed { slot, handle }) in std::mem::take(&mut self.workers) {
+            releases.spawn(async move { (worker, slot, handle.pid, handle.release().await) });
+        }
+        let (mut workers, mut inputs) = (Vec::new(), Vec::new());
+        loop {
+            tokio::select! {
+                // Whoever attends to a worker may have to tell something before it hears us.
+                Some(input) = self.received.recv() => inputs.push(input),
+                released = releases.join_next() => match released {
+                    Some(Ok((worker, slot, pid, released))) => {
+                        let passed = released.map(|released| released.pass(descriptors)).transpose()?;
+                        workers.push(LeftWorker { worker, slot, pid, passed });
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                    None => break,
+                },
+            }
+        }
+        while let Ok(input) = self.received.try_recv() {
+            inputs.push(input);
+        }
+        Ok((workers, inputs))
+    }
+}
+
+/// An app that another program had.
+pub(crate) struct TakenOver<R> {
+    supervisor: Supervisor<R>,
+    inputs: Vec<Input>,
+    asker: Option<Asker>,
+}
+
+impl<R: FnMut(Record)> TakenOver<R> {
+    /// Takes everything over. `means` is what the new program has of its own.
+    pub(crate) fn new(
+        left: Left,
+        means: impl FnOnce(Control) -> Means<R>,
+        (settings, run_dir): (wasmcluster_core::cluster::Settings, &std::path::Path),
+        descriptors: &mut Descriptors,
+    ) -> std::io::Result<Self> {
+        let control = Control::take_over(left.control, run_dir, descriptors)?;
+        let claim = Claim::take(left.claim, descriptors)?;
+        let queues = Queues::of(&claim.slots)?;
+        let waiting = super::Waiting::take(left.waiting, &control, descriptors);
+        let asker = left.asker.and_then(|asker| Asker::take(asker, &control, descriptors));
+        let means = means(control);
+        means.log.borrow_mut().take(left.log, &means.control, descriptors);
+        let builds = left
+            .builds
+            .into_iter()
+            .map(|(generation, build)| Build::take(build, descriptors).map(|build| (generation, build)));
+        let builds = builds.collect::<Result<_, _>>()?;
+        let mut supervisor = Supervisor::idle(means, (claim, queues), left.cluster.under(settings), builds);
+        supervisor.started = started(left.started);
+        supervisor.stealing = left.stealing;
+        supervisor.unsteered = left.unsteered;
+        (supervisor.first, supervisor.newest) = (left.first, left.newest);
+        supervisor.waiting = waiting;
+        (supervisor.reset, supervisor.rejection) = (left.reset, left.rejection);
+        supervisor.serving = left.serving;
+        for LeftWorker { worker, slot, pid, passed } in left.workers {
+            let inputs = supervisor.inputs.clone();
+            let handle = WorkerHandle::take(pid, passed, descriptors, worker, inputs)?;
+            supervisor.workers.insert(worker, Placed { slot, handle });
+        }
+        let wishes = left.wishes.into_iter().map(Input::Signal);
+        let inputs = left.inputs.into_iter().map(|(worker, input)| Input::Worker(worker, input));
+        Ok(Self { supervisor, inputs: inputs.chain(wishes).collect(), asker })
+    }
+
+    /// Goes on. `failure` is why it is not the new program that does, if so.
+    pub(crate) async fn run(
+        self,
+        version: String,
+        failure: Option<String>,
+        signals: Signals,
+    ) -> Result<super::Served, ServeError> {
+        let Self { mut supervisor, inputs, asker } = self;
+        supervisor.means.chronicle.start(supervisor.builder_says.clone());
+        for input in inputs {
+            supervisor.handle(input);
+        }
+        match failure {
+            Some(message) => {
+                supervisor.say_why_not(asker, message, None);
+            }
+            None => {
+                (supervisor.means.records)(Record::Upgraded { from: version, to: VERSION.into() });
+                supervisor.renew_workers(asker);
+            }
+        }
+        supervisor.run(signals).await
+    }
+}
+
+impl<R: FnMut(Record)> Supervisor<R> {
+    /// Builds with this program what another one has built, so that workers are of this program, too.
+    fn renew_workers(&mut self, asker: Option<Asker>) {
+        if self.cluster.is_stopping() {
+            return;
+        }
+        // What is watched may have changed while nobody looked.
+        let source = match self.means.watch {
+            Some(_) => Ok(Source::Own),
+            None => self.serving_source(),
+        };
+        match source {
+            Ok(source) => self.renew(Way::Upgrade, source, asker),
+            Err(reason) => {
+                let hint =
+                    "the workers are those of the version before until something is pushed or reloaded";
+                self.fail(&ServeError::Rejected(Rejection::new(reason.to_string(), hint)), asker);
+            }
+        }
+    }
+
+    /// The component of the generation that serves, from where it is kept, or from where it came.
+    fn serving_source(&self) -> Result<Source, NotKept> {
+        let (history, own) = (self.means.chronicle.history(), &self.means.origin.component);
+        let serving = self.cluster.generation();
+        let entry =
+            history.entries().iter().find(|entry| entry.generation == serving).ok_or(NotKept::Nothing)?;
+        let bytes = match (self.means.chronicle.component(entry), own.open()) {
+            (Ok(kept), _) => kept,
+            (Err(_), Ok(own_bytes)) if entry.component == own.name() => own_bytes,
+            (Err(not_kept), _) => return Err(not_kept),
+        };
+        Ok(Source::Kept { name: entry.component.clone(), bytes, digest: entry.digest.clone() })
+    }
+}
+
+/// The time since the machine was started.
+fn since_boot() -> Duration {
+    // The clock is there on every machine.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// When something began, of which another program said so.
+fn started(since: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(since_boot().saturating_sub(since)).unwrap_or(now)
+}

@@ -1,0 +1,360 @@
+//! Another version of the program in the place of the one that runs: by `wasmcluster upgrade`, and by a signal.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM, SIGUSR2};
+use serde_json::Value;
+
+use crate::support::{Finished, Load, Network, Server, Starting, component, eventually, open_files, signal};
+
+const FAILED: i32 = 1;
+const REJECTED: i32 = 3;
+
+/// What a program says that would take over.
+const YES: &str = "wasmcluster takes over as version 9.9.9";
+
+fn hello(instances: usize) -> Starting {
+    Server::installed("hello-p2").instances(instances).args(["--bake", "0s"])
+}
+
+/// The file that a server was started from.
+fn program(server: &Server) -> PathBuf {
+    server.place().join("bin/wasmcluster")
+}
+
+/// Puts the same program in the place of the one that runs, as another file.
+#[track_caller]
+fn install_anew(server: &Server) {
+    let new = server.place().join("bin/new");
+    fs::copy(program(server), &new).unwrap();
+    fs::rename(new, program(server)).unwrap();
+}
+
+/// Puts something else in its place. Returns where the program is now.
+#[track_caller]
+fn install(server: &Server, content: &str) -> PathBuf {
+    let (real, new) = (server.place().join("bin/real"), server.place().join("bin/new"));
+    if !real.exists() {
+        fs::rename(program(server), &real).unwrap();
+    }
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(new, program(server)).unwrap();
+    real
+}
+
+#[track_caller]
+fn upgrade(server: &Server) -> Finished {
+    server.command(["upgrade"]).run()
+}
+
+#[track_caller]
+fn status(server: &Server) -> Value {
+    let shown = server.command(["status", "--json"]).run();
+    shown.expect_code(0);
+    serde_json::from_str(&shown.stdout).unwrap()
+}
+
+#[test]
+fn the_process_stays_and_every_worker_is_replaced() {
+    let server = hello(3).start();
+    let before = (status(&server), server.workers());
+    install_anew(&server);
+    let upgraded = upgrade(&server);
+    upgraded.expect_code(0).expect_stdout("generation 2 serves in all 3 slots, after ");
+    upgraded.expect_stderr("is to go on, version ").expect_stderr("slot 2: getting a worker of generation 2");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    let after = (status(&server), server.workers());
+    for what in ["name", "pid", "addr", "component", "digest"] {
+        assert_eq!(before.0[what], after.0[what], "{what}");
+    }
+    assert!(after.0["uptime_ms"].as_u64() > before.0["uptime_ms"].as_u64());
+    assert_eq!(after.1.len(), 3);
+    assert!(before.1.iter().all(|pid| !after.1.contains(pid)), "{before:?} {after:?}");
+    let running = fs::read_link(format!("/proc/{}/exe", server.pid())).unwrap();
+    assert_eq!(running, program(&server));
+    let history = server.command(["history"]).run();
+    history.expect_stdout("start").expect_stdout("upgrade");
+    server.stop();
+}
+
+#[test]
+fn a_signal_does_the_same_again_and_again_and_nothing_piles_up() {
+    let server = hello(2).start();
+    let mut open = Vec::new();
+    for generation in 2..=6 {
+        install_anew(&server);
+        server.signal(SIGUSR2);
+        server.wait_for_stderr(&format!("every slot serves generation {generation}"));
+        // The last of the generation before is gone then, and what was between the two.
+        open.push(eventually("quiet", || Some(open_files(server.pid())).filter(|open| *open < 60)));
+    }
+    assert_eq!(server.workers().len(), 2);
+    assert!(open[4] <= open[1], "{open:?}");
+    server.stop();
+}
+
+#[test]
+fn nothing_is_lost_and_no_connection_is_closed() {
+    let server = hello(3).start();
+    let clients =
+        [Load::fresh(server.addr, 8), Load::keep_alive(server.addr, 8), Load::h2c(server.addr, 2, 4)];
+    let running = clients.map(|load| load.judge(is_hello).start());
+    for generation in 2..=5 {
+        let before = running.iter().map(|load| load.answered()).collect::<Vec<_>>();
+        server.signal(SIGUSR2);
+        server.wait_for_stderr(&format!("every slot serves generation {generation}"));
+        eventually("more answers", || {
+            running.iter().zip(&before).all(|(load, before)| load.answered() > before + 50).then_some(())
+        });
+    }
+    let [fresh, keep_alive, h2c] = running.map(|load| load.stop());
+    for outcome in [&fresh, &keep_alive, &h2c] {
+        outcome.expect_ok(outcome.ok);
+    }
+    assert_eq!((keep_alive.connections, keep_alive.reconnected), (8, 0));
+}
+
+#[test]
+fn nothing_is_lost_over_a_slow_network() {
+    Network::delayed(|network| {
+        let server = hello(2).addr(network.server()).start();
+        let addr = network.way_to(server.addr);
+        let clients = [Load::fresh(addr, 30), Load::keep_alive(addr, 30)];
+        let running = clients.map(|load| load.rate(300).judge(is_hello).start());
+        for generation in 2..=5 {
+            let before = running[0].answered();
+            server.signal(SIGUSR2);
+            server.wait_for_stderr(&format!("every slot serves generation {generation}"));
+            eventually("more answers", || (running[0].answered() > before + 100).then_some(()));
+        }
+        for load in running {
+            let outcome = load.stop();
+            outcome.expect_ok(outcome.ok);
+        }
+    });
+}
+
+fn is_hello(body: &[u8]) -> Option<String> {
+    (body == b"hello from wasm\n").then(String::new)
+}
+
+#[test]
+fn what_is_no_program_leaves_the_old_one_running() {
+    let server = hello(2).start();
+    let workers = server.workers();
+    let real = fs::read(program(&server)).unwrap();
+    let half = String::from_utf8_lossy(&real[..64]).into_owned();
+    let cases = [
+        ("no program\n", "cannot be executed: "),
+        (&half, "cannot be executed: "),
+        ("#!/bin/sh\nexit 3\n", "cannot take over: it ended with exit status: 3 and no answer"),
+        ("#!/bin/sh\necho hello\n", "cannot take over: it ended with exit status: 0 and no answer"),
+        ("#!/bin/sh\necho error: no such library >&2\nexit 127\n", "cannot take over: no such library"),
+        ("#!/bin/sh\nkill -SEGV $$\n", "cannot take over: it ended with signal: 11"),
+        (&format!("#!/bin/sh\necho {YES}\nexit 1\n"), "and no answer"),
+    ];
+    for (content, reason) in cases {
+        install(&server, content);
+        let refused = upgrade(&server);
+        refused.expect_code(FAILED).expect_stderr(reason).expect_stderr("goes on");
+        server.wait_for_stderr("no upgrade: ");
+        assert_eq!(server.workers(), workers);
+        assert_eq!(server.get("/").text(), "hello from wasm\n");
+    }
+    fs::remove_file(program(&server)).unwrap();
+    upgrade(&server).expect_code(FAILED).expect_stderr("bin/wasmcluster` cannot be looked at: No such file");
+    fs::create_dir(program(&server)).unwrap();
+    upgrade(&server).expect_code(FAILED).expect_stderr("cannot be executed: Permission denied");
+    assert_eq!(server.workers(), workers);
+    server.stop();
+}
+
+/// It would go on, says the program, and then it cannot. The old one goes on with what it had left already.
+#[test]
+fn a_program_that_cannot_be_executed_after_all_is_taken_back() {
+    let server = hello(2).start();
+    let workers = server.workers();
+    let following = server.command(["logs", "-f", "-n", "0"]).start();
+    install(&server, &format!("#!/bin/sh\necho {YES}\nchmod -x \"$0\"\n"));
+    let refused = upgrade(&server);
+    refused.expect_code(FAILED).expect_stderr("cannot be executed: ").expect_stderr("goes on");
+    install(&server, &format!("#!/bin/sh\necho {YES}\necho >> \"$0\"\n"));
+    upgrade(&server).expect_code(FAILED).expect_stderr("was replaced once more");
+    assert_eq!(server.workers(), workers);
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    server.command(["push"]).arg(component("zoo-p2")).run().expect_code(0);
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    server.stop();
+    following.wait().expect_stdout("no upgrade: ").expect_stdout("every slot serves generation 2");
+}
+
+/// It would go on, says the program, and is executed; and only then something is in the way.
+#[test]
+fn a_program_that_cannot_go_on_after_all_gives_everything_back() {
+    for (variable, reason) in [
+        ("WASMCLUSTER_CACHE_DIR=/proc/none", "failed to open the cache directory"),
+        ("WASMCLUSTER_BAKE=never", "invalid value"),
+    ] {
+        let server = Server::installed("hello-p2").instances(2).start();
+        let workers = server.workers();
+        let real = install(&server, "");
+        let real = real.display();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = __trial ]; then exec {real} \"$@\"; fi\n{variable} exec {real} \"$@\"\n"
+        );
+        install(&server, &script);
+        upgrade(&server).expect_code(FAILED).expect_stderr(reason).expect_stderr("goes on");
+        assert_eq!(server.workers(), workers);
+        assert_eq!(server.get("/").text(), "hello from wasm\n");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_configuration_that_is_wrong_by_now_is_no_reason_to_go() {
+    let server = Server::installed("zoo-p2").file("wasmcluster.toml", "bake = \"0s\"\n").start();
+    let file = server.place().join("work/wasmcluster.toml");
+    fs::write(&file, "bake = \"soon\"\n").unwrap();
+    let refused = upgrade(&server);
+    refused
+        .expect_code(FAILED)
+        .expect_stderr("cannot take over: invalid value `soon` for `bake` (`wasmcluster.toml`, line 1)");
+    fs::write(&file, "bake = \"0s\"\nenv = [\"COLOUR=green\"]\n").unwrap();
+    upgrade(&server).expect_code(0);
+    assert!(server.get("/env").text().contains("COLOUR=green\n"));
+}
+
+#[test]
+fn what_changed_since_the_start_stays_so() {
+    let server = hello(2).start();
+    server.command(["scale", "3"]).run().expect_code(0);
+    server.command(["push"]).arg(component("zoo-p2")).run().expect_code(0);
+    upgrade(&server).expect_code(0).expect_stdout("generation 3 serves in all 3 slots");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    assert_eq!(server.workers().len(), 3);
+    let history = server.command(["history"]).run();
+    for line in ["start", "push", "upgrade"] {
+        history.expect_stdout(line);
+    }
+    server.command(["rollback"]).run().expect_code(0);
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    server.command(["scale", "1"]).run().expect_code(0);
+    server.stop();
+}
+
+#[test]
+fn a_history_without_a_disk_is_remembered() {
+    let server = hello(1).args(["--state-dir", "/proc/none"]).start();
+    server.command(["push"]).arg(component("zoo-p2")).run().expect_code(0);
+    // Nor has what was pushed been kept anywhere, to be built again.
+    let refused = upgrade(&server);
+    refused
+        .expect_code(REJECTED)
+        .expect_stderr("components are not kept")
+        .expect_stderr("generation 2 serves");
+    let history = server.command(["history"]).run();
+    history.expect_stdout("start").expect_stdout("push");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    // What the app itself was given can be.
+    server.command(["reload"]).run().expect_code(0);
+    upgrade(&server).expect_code(0).expect_stdout("generation 4 serves");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+}
+
+/// Those that the old program has started are this one's to attend to.
+#[test]
+fn workers_of_the_old_program_are_attended_to() {
+    let server = Server::installed("zoo-p2").instances(2).args(["--bake", "1h"]).start();
+    let before = server.workers();
+    server.command(["upgrade", "--detach"]).run().expect_code(0);
+    server.wait_for_stderr("serves its first requests, and is watched for 1h");
+    let old = eventually("one of each", || {
+        let old: Vec<u32> = server.workers().into_iter().filter(|pid| before.contains(pid)).collect();
+        (old.len() == 1 && server.workers().len() == 2).then(|| old[0])
+    });
+    server.get("/log?lines=40&bytes=8");
+    eventually("its lines", || (server.stdout().lines().count() >= 40).then_some(()));
+    signal(old, SIGKILL);
+    server.wait_for_stderr(&format!("(pid {old}): ended with signal 9"));
+    let workers = server.wait_for_workers(2, &[old]);
+    eventually("both serve", || {
+        let status = status(&server);
+        let slots = status["cluster"]["slots"].as_array().unwrap();
+        slots.iter().all(|slot| slot["phase"] == "serving").then_some(())
+    });
+    assert_eq!(server.workers(), workers);
+    server.stop();
+}
+
+#[test]
+fn who_follows_the_log_goes_on_and_what_was_said_before_is_kept() {
+    let server = Server::installed("zoo-p2").instances(1).args(["--bake", "0s"]).start();
+    let following = server.command(["logs", "-f"]).start();
+    following.stdout.wait_for(crate::support::PATIENCE, |text| text.contains("Serving HTTP").then_some(()));
+    upgrade(&server).expect_code(0);
+    server.get("/log?lines=1&bytes=8");
+    server.wait_for_stdout("slot 0 stdout");
+    let shown = server.command(["logs"]).run();
+    shown.expect_stdout("Serving HTTP on").expect_stdout("goes on\n").expect_stdout("slot 0 stdout");
+    server.stop();
+    let followed = following.wait();
+    followed
+        .expect_code(0)
+        .expect_stdout("goes on\n")
+        .expect_stdout("slot 0 stdout")
+        .expect_stdout("stopping");
+}
+
+/// A command that waits for what takes time is answered by the new program.
+#[test]
+fn who_waits_is_answered() {
+    let server = Server::installed("zoo-p2").instances(2).args(["--bake", "0s"]).start();
+    let mut slow = server.connect();
+    slow.send("GET /slow?ms=1500 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let restarts = ["0", "1"].map(|slot| server.command(["restart", slot]).start());
+    upgrade(&server).expect_code(0);
+    slow.response().expect_status(200);
+    for restart in restarts {
+        restart.wait().expect_code(0).expect_stdout("has another worker");
+    }
+}
+
+#[test]
+fn an_upgrade_waits_for_a_rollout_and_is_not_begun_twice() {
+    let server = Server::installed("hello-p2").instances(1).args(["--bake", "1s"]).start();
+    let push = server.command(["push"]).arg(component("zoo-p2")).start();
+    server.wait_for_stderr("serves its first requests");
+    let first = server.command(["upgrade"]).start();
+    server.wait_for_stderr("is to go on, version");
+    upgrade(&server).expect_code(FAILED).expect_stderr("an upgrade is under way already");
+    push.wait().expect_code(0).expect_stdout("generation 2 serves");
+    first.wait().expect_code(0).expect_stdout("generation 3 serves");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+}
+
+/// Between two programs a signal would end the process.
+#[test]
+fn a_signal_in_the_middle_is_heard() {
+    for _ in 0..10 {
+        let server = hello(1).start();
+        server.signal(SIGUSR2);
+        server.wait_for_stderr("is to go on, version");
+        server.signal(SIGTERM);
+        server.wait().expect_code(0).expect_nothing_left();
+    }
+}
+
+#[test]
+fn a_file_that_is_watched_is_still_watched() {
+    let bytes = fs::read(component("hello-p2")).unwrap();
+    let server = Server::installed_file("app.wasm").file("app.wasm", bytes);
+    let server = server.instances(1).args(["--watch", "--bake", "0s"]).start();
+    upgrade(&server).expect_code(0);
+    fs::copy(component("zoo-p2"), server.place().join("work/new")).unwrap();
+    fs::rename(server.place().join("work/new"), server.place().join("work/app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 3");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+}
