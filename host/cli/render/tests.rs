@@ -1,4 +1,4 @@
-use wasmcluster_core::cluster::{Generation, WorkerId};
+use wasmcluster_core::cluster::{Cause, Exit as Ended, Generation, Notice, SlotId, WorkerId};
 use wasmcluster_core::message::{Report, ReportKind};
 
 use super::*;
