@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::support::{Finished, Server, Starting, component, program, repository};
+use crate::tidy::sources;
 
 /// Every flag of `serve` that takes one value: one that it accepts, and one that it does not.
 const FLAGS: &[(&str, &str, &str)] = &[
@@ -83,9 +84,10 @@ fn the_readme_has_no_flag_that_is_not_there() {
 
 #[test]
 fn every_flag_is_in_another_test() {
-    let sources = fs::read_dir(repository("tests")).unwrap().flatten().map(|entry| entry.path());
-    let others = sources.filter(|path| path.is_file() && !path.ends_with("flags.rs"));
-    let text: String = others.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let is_support = |name: &str| name.starts_with("tests/support/");
+    let others =
+        sources("tests").into_iter().filter(|(name, _)| !is_support(name) && name != "tests/flags.rs");
+    let text: String = others.map(|(_, text)| text).collect();
     let missing: Vec<_> =
         flags_in_help().into_iter().filter(|flag| !text.contains(&format!("--{flag}"))).collect();
     assert!(missing.is_empty(), "no test has {missing:?}");
@@ -94,9 +96,14 @@ fn every_flag_is_in_another_test() {
 #[test]
 fn every_flag_of_the_other_commands_is_in_the_readme_and_in_a_test() {
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let topics =
-        ["control", "push", "history", "logs", "scale"].map(|topic| repository(&format!("tests/{topic}.rs")));
-    let tests: String = topics.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let is_of = |topic: &str, name: &str| {
+        let rest = name.strip_prefix("tests/").and_then(|name| name.strip_prefix(topic));
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    let topics = ["control", "push", "history", "logs", "scale"];
+    let of_topics =
+        sources("tests").into_iter().filter(|(name, _)| topics.iter().any(|topic| is_of(topic, name)));
+    let tests: String = of_topics.map(|(_, text)| text).collect();
     let commands =
         ["status", "list", "push", "reload", "rollback", "scale", "restart", "history", "logs", "stop"];
     for command in commands {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic with its line is the report")]
 #![expect(clippy::print_stderr, reason = "what explains a failure or a skipped test is for a person to read")]
 
+mod address;
 mod cache;
 mod control;
 mod crash;
@@ -15,16 +16,19 @@ mod handover;
 mod history;
 mod hostile;
 mod http;
+mod instances;
 mod isolation;
 mod limits;
 mod load;
 mod logs;
+mod output;
 mod push;
 mod rejected;
 mod reload;
 mod scale;
 mod serve;
 mod steering;
+mod stop;
 mod support;
 mod tidy;
 mod upgrade;

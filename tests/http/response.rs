@@ -1,0 +1,178 @@
+//! What a client gets of a response.
+
+use std::io::ErrorKind;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, StatusCode};
+
+use crate::support::{Answer, Connection, Response, Server, block_on};
+
+#[test]
+fn a_response_has_what_the_guest_said_length_and_date_and_nothing_else() {
+    Server::of_both_zoos(&[], |server| {
+        let answer = server.get("/").expect_status(200);
+        let mut names: Vec<_> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "content-type", "date"]);
+        let date = answer.header("date").unwrap();
+        assert!(date.ends_with(" GMT") && date.len() == "Sun, 06 Nov 1994 08:49:37 GMT".len(), "{date}");
+        assert_eq!(answer.header("content-length"), Some("19"));
+    });
+}
+
+#[test]
+fn a_complete_body_has_its_length_and_a_streamed_one_has_chunks() {
+    Server::of_both_zoos(&[], |server| {
+        let complete = server.get("/inspect");
+        assert_eq!(complete.header("content-length"), Some(complete.body.len().to_string().as_str()));
+        assert_eq!(complete.header("transfer-encoding"), None);
+        let streamed = server.get("/stream?ms=1");
+        assert_eq!(streamed.header("content-length"), None);
+        assert_eq!(streamed.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(streamed.text(), "aaaaaaaabbbbbbbbcccccccc");
+        let declared = server.get("/length?n=200000");
+        assert_eq!(declared.header("content-length"), Some("200000"));
+        assert_eq!(declared.header("transfer-encoding"), None);
+        assert_eq!(declared.body.len(), 200_000);
+    });
+}
+
+#[test]
+fn a_body_of_another_length_than_declared_is_never_taken_for_complete() {
+    Server::of_both_zoos(&[], |server| {
+        for path in ["/length?n=5&declared=9", "/length?n=9&declared=5", "/length?n=300000&declared=300001"] {
+            let mut client = server.connect();
+            match client.try_get(path) {
+                Ok(answer) => assert_eq!(answer.status, 500, "{path}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{path}"),
+            }
+        }
+        server.get("/").expect_status(200);
+    });
+}
+
+#[test]
+fn http10_gets_an_unframed_body_and_a_close() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        client.send("GET /stream?ms=1 HTTP/1.0\r\nhost: a\r\n\r\n");
+        let head = client.try_head().unwrap();
+        assert!(head.head.starts_with("HTTP/1.0 200"), "{}", head.head);
+        assert_eq!(head.header("transfer-encoding"), None, "it knows no chunks");
+        assert_eq!(client.try_rest().unwrap(), b"aaaaaaaabbbbbbbbcccccccc");
+    });
+}
+
+#[test]
+fn head_has_the_headers_of_get_and_no_body_and_the_connection_goes_on() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        for path in ["/", "/length?n=70000", "/stream?ms=1", "/headers?count=3", "/trap"] {
+            let get = client.get(path);
+            client.send_head("HEAD", path, &[]);
+            let head = client.response_to_head();
+            assert_eq!(head.status, get.status);
+            // An unframed body has no length that could be named.
+            let comparable = |response: &Response| -> Vec<_> {
+                let headers = response.headers.iter();
+                headers.filter(|(name, _)| name != "date" && name != "transfer-encoding").cloned().collect()
+            };
+            assert_eq!(comparable(&head), comparable(&get), "{path}");
+        }
+        assert_eq!(client.get("/").text(), "hello from the zoo\n");
+    });
+}
+
+#[test]
+fn head_over_http2_has_no_body_either() {
+    Server::of_both_zoos(&[], |server| {
+        block_on(async {
+            let mut connection = Connection::http2(server.addr).await;
+            for path in ["/", "/stream?ms=1"] {
+                let head = Request::head(path).body(Empty::new().boxed()).unwrap();
+                let answer = Answer::of(connection.send(head).await.unwrap()).await.unwrap();
+                assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0));
+            }
+            assert_eq!(connection.get("/").await.unwrap().text(), "hello from the zoo\n");
+        });
+    });
+}
+
+#[test]
+fn statuses_are_passed_on() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        for code in [200, 201, 299, 301, 400, 404, 418, 451, 499, 500, 503, 599] {
+            let answer = client.get(&format!("/status?code={code}")).expect_status(code);
+            assert_eq!(answer.header("content-length"), Some("0"), "{code}");
+        }
+    });
+}
+
+#[test]
+fn statuses_without_a_body_have_none_and_the_connection_goes_on() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        for code in [204, 304] {
+            let answer = client.get(&format!("/status?code={code}")).expect_status(code);
+            assert_eq!(answer.header("transfer-encoding"), None);
+            assert_eq!(client.get("/").expect_status(200).text(), "hello from the zoo\n");
+        }
+    });
+}
+
+#[test]
+fn a_status_that_is_not_final_is_an_error_of_the_guest() {
+    Server::of_both_zoos(&[], |server| {
+        for code in [100, 101, 103, 199] {
+            server.get(&format!("/status?code={code}")).expect_status(500);
+            server.wait_for_stderr(&format!("the guest answered with status {code}, which is not final"));
+        }
+    });
+}
+
+#[test]
+fn the_headers_of_a_response_may_be_many_and_long() {
+    Server::of_both_zoos(&[], |server| {
+        for path in ["/headers?count=100&size=100", "/headers?count=1&size=60000"] {
+            let answer = server.get(path).expect_status(200);
+            let size: usize = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| name.starts_with("x-header-"))
+                .map(|(_, value)| value.len())
+                .sum();
+            assert_eq!(size, if path.contains("100") { 10_000 } else { 60_000 });
+        }
+    });
+}
+
+#[test]
+fn headers_of_a_response_beyond_all_bounds_are_an_error_of_the_guest() {
+    Server::of_both_zoos(&[], |server| {
+        let worker = server.worker();
+        for path in ["/headers?count=30000&size=16", "/headers?count=1&size=20000000"] {
+            let answer = server.get(path).expect_status(500);
+            assert!(answer.head.len() < 1000, "{}", answer.head);
+        }
+        server.get("/").expect_status(200);
+        assert_eq!(server.worker(), worker);
+    });
+}
+
+#[test]
+fn trailers_of_a_response_reach_a_client_that_wants_them() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        client.send_head("GET", "/trailers", &[("te", "trailers")]);
+        let answer = client.response().expect_status(200);
+        assert_eq!((answer.text(), answer.trailer("x-checksum")), ("body\n", Some("abc")));
+        let unasked = client.get("/trailers").expect_status(200);
+        assert_eq!((unasked.text(), unasked.trailers.len()), ("body\n", 0));
+        block_on(async {
+            let mut connection = Connection::http2(server.addr).await;
+            let answer = connection.get("/trailers").await.unwrap();
+            assert_eq!((answer.text(), &answer.trailers["x-checksum"]), ("body\n", &"abc".parse().unwrap()));
+        });
+    });
+}
