@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal::SIGHUP;
 
-use crate::support::{Load, Server, Starting, component};
+use crate::support::{Load, Server, Starting, component, eventually};
 
 fn serving(name: &str) -> Starting {
     Server::of_file(Path::new("app.wasm")).file("app.wasm", fs::read(component(name)).unwrap()).instances(2)
@@ -97,4 +97,18 @@ fn who_wants_no_gate_has_none() {
     reload(&server, "zoo-p2");
     server.wait_for_stderr("every slot serves generation 2");
     load.stop();
+}
+
+#[test]
+fn a_version_that_uses_more_and_more_memory_is_taken_back() {
+    let limit = ["--max-memory-restart", "64MiB", "--max-instance-reuse-count", "1000"];
+    let server = Server::of("hello-p2").instances(2).args(["--bake", "1h"]).args(limit).start();
+    let push = server.command(["push"]).arg(component("zoo-p2")).start();
+    server.wait_for_stderr("serves its first requests");
+    eventually("the new version", || {
+        (server.get("/allocate?mib=80").text() == "allocated 80 MiB\n").then_some(())
+    });
+    let pushed = push.wait();
+    pushed.expect_code(10).expect_stderr("a worker came to use ").expect_stderr("generation 1 serves");
+    expect_the_old_one(&server);
 }

@@ -270,6 +270,9 @@ impl Display for Why<'_> {
             Abort::Refused { reason } => f.write_str(reason),
             Abort::Crashed { cause, .. } => write!(f, "a worker {}", Blow(cause)),
             Abort::Worse(worse) => Comparison(worse).fmt(f),
+            Abort::Outgrown { bytes, .. } => {
+                write!(f, "a worker came to use {}", ByteSize(*bytes).display().iec())
+            }
             Abort::Superseded { by } => write!(f, "generation {by} is wanted instead"),
             Abort::Stopping => f.write_str("everything stops"),
         }

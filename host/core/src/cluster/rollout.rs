@@ -69,6 +69,13 @@ pub enum Abort {
     },
     /// It does worse than the old one.
     Worse(Worse),
+    /// A worker of the new generation soon used more memory than one may.
+    Outgrown {
+        /// Which one.
+        worker: WorkerId,
+        /// How much it used, in bytes.
+        bytes: u64,
+    },
     /// Another generation is wanted instead.
     Superseded {
         /// Which one.

@@ -202,6 +202,7 @@ fn words(action: &Action) -> String {
                     format!("{generation} aborted: {errors} of {requests} failed")
                 }
                 Abort::Worse(Worse::Latency { .. }) => format!("{generation} aborted: slow"),
+                Abort::Outgrown { worker, bytes } => format!("{generation} aborted: {worker} uses {bytes}"),
                 Abort::Superseded { by } => format!("{generation} aborted: superseded by {by}"),
                 Abort::Stopping => format!("{generation} aborted: stopping"),
             },

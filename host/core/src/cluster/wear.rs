@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rollout::Stage;
-use super::{Cluster, Life, Notice, Slot, SlotId, Worker, WorkerId};
+use super::{Abort, Cluster, Life, Notice, Slot, SlotId, Worker, WorkerId};
 
 /// Why a worker that is well makes room for another one.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +45,19 @@ impl Cluster {
     pub(super) fn worker_worn(&mut self, id: WorkerId, wear: Wear) {
         let Some((slot, index)) = self.find(id) else { return };
         let wanted = self.slots[slot].wanted;
+        let rolling_to = self.rolling_to();
         let worker = &mut self.slots[slot].workers[index];
-        if worker.is_serving() && worker.is_wanted(wanted) {
-            worker.worn.get_or_insert(wear);
+        if !worker.is_serving() || !worker.is_wanted(wanted) {
+            return;
+        }
+        match wear {
+            // A version that outgrows its workers while it is rolled out would go on to do so.
+            Wear::Memory { bytes } if rolling_to == Some(worker.generation()) => {
+                self.abort_rollout(Abort::Outgrown { worker: id, bytes });
+            }
+            wear => {
+                worker.worn.get_or_insert(wear);
+            }
         }
     }
 

@@ -106,7 +106,10 @@ impl Waiter {
                     Abort::Stopping => {
                         Some(Ended::GivenUp { generation, serving: generation, abort: abort.clone() })
                     }
-                    Abort::Refused { .. } | Abort::Crashed { .. } | Abort::Worse(_) => {
+                    Abort::Refused { .. }
+                    | Abort::Crashed { .. }
+                    | Abort::Worse(_)
+                    | Abort::Outgrown { .. } => {
                         self.wanted = Wanted::Failed(generation, abort.clone());
                         None
                     }

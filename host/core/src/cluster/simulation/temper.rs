@@ -18,6 +18,8 @@ pub(super) struct Temper {
     pub(super) ignores_drain: u8,
     /// That a worker which serves says nothing from then on.
     pub(super) falls_silent: u8,
+    /// That a worker uses too much memory, as it says beside a pulse.
+    pub(super) grows: u8,
     /// That requests fail in a worker.
     pub(super) fails: u8,
     /// That an event is delivered again later.
@@ -106,6 +108,7 @@ pub(super) fn temper(rng: &mut Rng, settings: &Settings, character: Character) -
         crashes: vice(100),
         ignores_drain: vice(100),
         falls_silent: vice(40),
+        grows: vice(40),
         fails,
         echoes: vice(60),
         start: rng.u64(0..=listen + listen / 4),

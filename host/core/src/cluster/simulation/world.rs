@@ -315,6 +315,9 @@ impl<'a> World<'a> {
         if over {
             return;
         }
+        if !self.kind && self.chance(self.temper.grows) {
+            self.send(Event::WorkerWorn { worker, wear: Wear::Memory { bytes: 1 << 30 } });
+        }
         served.requests += 10;
         served.errors += if self.chance(self.temper.fails) && !self.kind { self.rng.u64(0..=10) } else { 0 };
         // A message may take long, and another one longer.

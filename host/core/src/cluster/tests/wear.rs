@@ -106,6 +106,23 @@ fn a_rollout_goes_first_and_replaces_it_anyway() {
 }
 
 #[test]
+fn a_version_that_outgrows_its_workers_is_not_rolled_out() {
+    let heavy = |worker| Event::WorkerWorn { worker: WorkerId(worker), wear: Wear::Memory { bytes: 9 } };
+    let mut rig = Rig::serving(2);
+    rig.event(100, roll(2, 1, 500));
+    rig.event(110, ready(3));
+    rig.event(120, exited(1));
+    // That the old one has grown says nothing about the new one.
+    check(rig.event(125, heavy(2)), &["2 leaves slot 1: 9 bytes", "spawn 4 in slot 1, generation 1"]);
+    check(rig.event(130, heavy(3)), &["2 aborted: 3 uses 9"]);
+    rig.event(140, ready(4));
+    check(
+        rig.event(150, exited(2)),
+        &["2 stopped: signal 11", "slot 0 turns to 1", "spawn 5 in slot 0, generation 1"],
+    );
+}
+
+#[test]
 fn what_is_not_there_cannot_be_restarted() {
     let mut rig = Rig::serving(2);
     check(rig.event(100, restart(2)), NOTHING);

@@ -1,6 +1,6 @@
 //! What a cluster owes to workers that have served enough.
 
-use super::super::super::{SlotId, Wear, WorkerId};
+use super::super::super::{Abort, SlotId, Wear, WorkerId};
 use super::super::owed::Owed;
 use super::{Ledger, Process};
 
@@ -27,7 +27,16 @@ impl Ledger {
     pub(super) fn worn(&mut self, worker: WorkerId, wear: Wear) {
         let Some(process) = self.processes.get_mut(&worker) else { return };
         let wanted = self.slots.get(process.slot.index()).and_then(|slot| slot.wanted);
-        if process.is_serving() && process.is_wanted(wanted) {
+        if !process.is_serving() || !process.is_wanted(wanted) {
+            return;
+        }
+        let generation = process.generation;
+        if let Wear::Memory { bytes } = wear
+            && self.rolls_to(generation)
+        {
+            return self.abort(Abort::Outgrown { worker, bytes });
+        }
+        if let Some(process) = self.processes.get_mut(&worker) {
             process.worn.get_or_insert(wear);
         }
     }
