@@ -94,7 +94,8 @@ Every flag can also be given as an environment variable or as a key in `wasmclus
 `WASMCLUSTER_MAX_RESTARTS` and `max-restarts`. A flag wins over the environment, the environment over the file. Flags \
 that can be repeated are lists in the file, and one value per line in the environment.
 
-TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not.";
+TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not. HUP reloads, TTIN and \
+TTOU add a worker and take one away, USR2 lets a new version of wasmcluster go on.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
