@@ -11,6 +11,7 @@ use crate::support::{Finished, Load, Network, Server, Starting, component, event
 
 const FAILED: i32 = 1;
 const REJECTED: i32 = 3;
+const SUPERSEDED: i32 = 11;
 
 /// What a program says that would take over.
 const YES: &str = "wasmcluster takes over as version 9.9.9";
@@ -320,6 +321,31 @@ fn who_waits_is_answered() {
     for restart in restarts {
         restart.wait().expect_code(0).expect_stdout("has another worker");
     }
+}
+
+/// Whenever somebody asks, the old program answers, or the new one does.
+#[test]
+fn who_asks_in_the_middle_is_answered() {
+    const PUSHES: usize = 40;
+    let server = hello(2).start();
+    std::thread::scope(|scope| {
+        let pushes = scope.spawn(|| {
+            for number in 0..PUSHES {
+                let name = if number % 2 == 0 { "zoo-p2" } else { "hello-p2" };
+                let pushed = server.command(["push"]).arg(component(name)).run();
+                let code = pushed.status.code().unwrap();
+                assert!([0, SUPERSEDED].contains(&code), "{}", pushed.explain());
+                server.command(["status"]).run().expect_code(0);
+            }
+        });
+        while !pushes.is_finished() {
+            let upgraded = upgrade(&server);
+            let code = upgraded.status.code().unwrap();
+            assert!([0, SUPERSEDED].contains(&code), "{}", upgraded.explain());
+        }
+    });
+    server.wait_for_stderr("goes on");
+    server.stop();
 }
 
 #[test]

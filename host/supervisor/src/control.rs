@@ -60,6 +60,16 @@ impl Places {
             waiting: Arc::new(Semaphore::new(WAITING as usize)),
         }
     }
+
+    /// Waits until all conversations are over, within reason: then all places are free. Who waits had a place to ask from
+    /// before.
+    async fn are_left(&self) {
+        let _ = timeout(FAREWELL, async {
+            let _asking = self.asking.acquire_many(CONNECTIONS).await;
+            let _waiting = self.waiting.acquire_many(WAITING).await;
+        })
+        .await;
+    }
 }
 
 /// Where the answers to a request go. Dropping it ends the conversation.
@@ -251,12 +261,17 @@ impl Control {
         let Self { place, listener, inputs, doors, places } = self;
         drop((place, inputs, listener, doors));
         drop(awaiting_end);
-        // All places are free when all conversations are over. Who waits had a place to ask from before.
-        let _ = timeout(FAREWELL, async {
-            let _asking = places.asking.acquire_many(CONNECTIONS).await;
-            let _waiting = places.waiting.acquire_many(WAITING).await;
-        })
-        .await;
+        places.are_left().await;
+    }
+
+    /// Whether nobody has asked for anything that was not heard yet.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
+    /// Waits until whoever had a last answer has it, within reason.
+    pub(crate) async fn part(&self) {
+        self.places.are_left().await;
     }
 }
 
@@ -313,10 +328,11 @@ async fn converse(
     // Too late, gone, or garbage: it is not one of ours, and closing is all there is to say.
     let Ok(Ok(Some(request))) = received else { return };
     let takes_time = request.takes_time();
+    let mut asking = None;
     if takes_time {
         // A pause is no reason to lose one's place, so these are not held up by the others, nor hold them up.
         let Ok(other) = waiting.try_acquire_owned() else { return };
-        place = other;
+        asking = Some(std::mem::replace(&mut place, other));
     }
     let descriptor = peer.descriptor();
     let (answers, answered) = Answers::new(0);
@@ -324,6 +340,8 @@ async fn converse(
     if inputs.send(asked).await.is_err() {
         return;
     }
+    // Not before it was passed on, or it could be forgotten in an upgrade.
+    drop(asking);
     answer(peer, answered, takes_time).await;
     drop(place);
 }

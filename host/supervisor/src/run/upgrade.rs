@@ -182,6 +182,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
     pub(super) fn quiet(&mut self) {
         let Some(Upgrade { stage, .. }) = &mut self.upgrade else { return };
         let Stage::Closing(tried) = stage else { return };
+        if !self.means.control.is_heard() {
+            return;
+        }
         match self.means.program.is_still(tried) {
             Ok(()) => *stage = Stage::Leaving,
             Err(Unfit { message, hint }) => self.give_up_upgrade(message, hint),
@@ -230,6 +233,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let mut log = self.means.log.take();
         let log = log.pass(&mut descriptors).await;
         self.means.chronicle.close();
+        // Those that are not passed on have had their last answers by now.
+        self.means.control.part().await;
         let builds = self
             .builds
             .into_iter()
