@@ -8,7 +8,7 @@ use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTTIN, SIGTT
 use serde_json::Value;
 
 use crate::support::{
-    Load, Network, RawClient, Server, Starting, component, computed, eventually, listeners, signal,
+    Load, Network, RawClient, Server, Starting, component, computed, eventually, listeners, signal, stop,
 };
 
 /// What of `NAME=value` the zoo says at `/env`.
@@ -53,6 +53,23 @@ fn nobody_waits_for_a_worker_that_stands_still() {
     outcome.expect_ok(300);
     assert!(!outcome.tags.contains_key("1"), "{outcome}");
     eprintln!("beside a worker that stands still: {outcome}");
+}
+
+/// Nobody is left to steal what would come to it.
+#[test]
+fn nothing_new_goes_to_a_worker_that_is_stuck() {
+    let server = Server::of("zoo-p2").instances(3).args(["--heartbeat-timeout", "none"]).start();
+    let stuck = worker_of(&server, 1);
+    signal(stuck, SIGSTOP);
+    server.wait_for_stderr("new connections go to others");
+    stop(server.pid());
+    let outcome = ask_for_slots(&server).requests(300).run();
+    signal(server.pid(), SIGCONT);
+    outcome.expect_ok(300);
+    assert!(!outcome.tags.contains_key("1"), "{outcome}");
+    // And it has its share again once it goes on.
+    signal(stuck, SIGCONT);
+    worker_of(&server, 1);
 }
 
 #[test]

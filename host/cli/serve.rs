@@ -1,5 +1,6 @@
 //! `wasmcluster serve`.
 
+use core::time::Duration;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Gate, Plan, Settings};
 use wasmcluster_core::control::AppName;
+use wasmcluster_core::message::PULSE;
 use wasmcluster_supervisor::{
     Component, Configuration, Estate, Memory, Misconfigured, Naming, Options, Served, default_run_dir, serve,
     spared,
@@ -22,6 +24,9 @@ use super::writer::{Line, Writer};
 /// What is served when no component is named.
 const DEMO: Component =
     Component::BuiltIn { name: "the built-in demo", bytes: include_bytes!("../demo/demo.wasm") };
+
+/// How long a worker may be silent until new connections go to others: nobody misses three pulses by chance.
+const STUCK_AFTER: Duration = PULSE.saturating_mul(3);
 
 /// Serves until it is told to stop, or cannot go on.
 pub(crate) fn run(args: ServeArgs) -> Exit {
@@ -84,6 +89,7 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
         listen_timeout: args.listen_timeout,
         kill_timeout: args.kill_timeout,
         heartbeat_timeout: args.heartbeat_timeout.0,
+        stuck_after: Some(STUCK_AFTER),
         max_restarts: args.max_restarts,
         min_uptime: args.min_uptime,
         // Different in each process, which is all that jitter needs.

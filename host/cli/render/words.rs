@@ -112,6 +112,10 @@ impl Renderer {
             Notice::WorkerSilent { slot, silent, .. } => {
                 self.about(*slot, pid, format_args!("says nothing since {}: killed", Short(*silent)))
             }
+            Notice::WorkerStuck { slot, silent, .. } => {
+                let what = format!("says nothing since {}: new connections go to others", Short(*silent));
+                self.about(*slot, pid, what)
+            }
             Notice::WorkerCrashed { slot, uptime, cause, restart_in, .. } => {
                 let uptime = uptime.map(|uptime| format!(" after {}", Short(uptime))).unwrap_or_default();
                 let next = match restart_in {

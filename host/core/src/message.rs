@@ -3,6 +3,8 @@
 //! Each direction is its own closed enum, so a [`Channel`](crate::channel::Channel) cannot carry a message the wrong way.
 //! A child is told everything it needs in its first message; nothing secret travels through `argv`.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::app::{Guest, Serving};
@@ -39,6 +41,9 @@ pub enum Shape {
     /// `wasi:http/handler@0.3`: component-model async.
     P3,
 }
+
+/// How often a worker says that it lives.
+pub const PULSE: Duration = Duration::from_secs(1);
 
 /// Supervisor to worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]

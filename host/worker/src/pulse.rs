@@ -1,17 +1,13 @@
 //! What a worker says about itself while it serves: that it lives, what it has served, and when that is enough.
 
 use std::fs;
-use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 use wasmcluster_core::cluster::Wear;
-use wasmcluster_core::message::{FromWorker, ReportKind};
+use wasmcluster_core::message::{FromWorker, PULSE, ReportKind};
 
 use crate::app::App;
 use crate::output::LogPipe;
-
-/// How often it does.
-const PULSE: Duration = Duration::from_secs(1);
 
 /// For as long as it is polled.
 pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2]) {

@@ -87,6 +87,7 @@ impl Cluster {
         let Some((slot, index)) = self.find(id) else { return };
         let worker = &mut self.slots[slot].workers[index];
         worker.heard = now;
+        worker.stuck = false;
         worker.served = served;
         if let Some(worse) = self.judge_rollout() {
             self.abort_rollout(Abort::Worse(worse));

@@ -52,6 +52,16 @@ pub enum Notice {
         #[serde(rename = "silent_ms", with = "millis")]
         silent: Duration,
     },
+    /// A worker has said nothing for so long that new connections go to others, as long as there are any.
+    WorkerStuck {
+        /// Which one.
+        worker: WorkerId,
+        /// Its slot.
+        slot: SlotId,
+        /// How long it has been silent.
+        #[serde(rename = "silent_ms", with = "millis")]
+        silent: Duration,
+    },
     /// A worker that was wanted is gone.
     WorkerCrashed {
         /// Which one.

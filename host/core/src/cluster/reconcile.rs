@@ -138,13 +138,18 @@ impl Cluster {
             }
             Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),
             Phase::Serving => {
-                let silent = now - worker.heard;
+                let (silent, patience) = (now - worker.heard, worker.patience(&self.settings));
                 // Nobody looked for so long that what it said may still be on its way: we were held up ourselves.
-                if self.settings.heartbeat_timeout.is_some_and(|timeout| silent > timeout + OVERSLEPT) {
+                if patience.is_some_and(|patience| silent > patience + OVERSLEPT) {
                     worker.heard = now;
+                    return true;
+                }
+                // As precise as it is written down.
+                let silent = Duration::from_millis(u64::try_from(silent.as_millis()).unwrap_or(u64::MAX));
+                if patience != self.settings.heartbeat_timeout {
+                    worker.stuck = true;
+                    self.notify(Notice::WorkerStuck { worker: id, slot: slot_id, silent });
                 } else {
-                    // As precise as it is written down.
-                    let silent = Duration::from_millis(u64::try_from(silent.as_millis()).unwrap_or(u64::MAX));
                     self.notify(Notice::WorkerSilent { worker: id, slot: slot_id, silent });
                     self.condemn(slot, index, Cause::Silent { silent });
                 }

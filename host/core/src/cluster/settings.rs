@@ -21,6 +21,9 @@ pub struct Settings {
     /// How long a worker that serves may be silent. After that it is killed: something holds it up that is no guest. None
     /// to wait for ever.
     pub heartbeat_timeout: Option<Duration>,
+    /// How long a worker that serves may be silent until new connections go to others, if there are any. Never where it is
+    /// killed no later than that, or if there is none.
+    pub stuck_after: Option<Duration>,
     /// How many unstable exits a slot may have within `restart_window`. One more and it is errored.
     pub max_restarts: u32,
     /// The length of the window in which unstable exits are counted. It slides: an exit counts until it is older
@@ -48,6 +51,7 @@ impl Settings {
             kill_timeout: Duration::from_secs(10),
             exit_grace: Duration::from_millis(500),
             heartbeat_timeout: None,
+            stuck_after: None,
             max_restarts: 10,
             // Eleven restarts with the default backoff take 40 s; a worker that also uses up its listen timeout
             // each time needs two minutes more.

@@ -34,13 +34,14 @@ impl Cluster {
         hands.collect()
     }
 
-    /// Slots where somebody serves. That is no retired one, unless nobody else serves: its worker drains as soon as somebody
-    /// does. Where nobody serves at all it makes no difference, and all are equal that will.
+    /// Slots where somebody serves who is not stuck; if there is none, where somebody serves. That is no retired one, unless
+    /// nobody else serves: its worker drains as soon as somebody does. Where nobody serves at all it makes no difference, and
+    /// all are equal that will.
     fn steering(&self) -> Steering {
         let all = &self.slots;
-        let staffed = all.iter().any(Slot::is_serving);
-        let is_eligible = |slot: &Slot| if staffed { slot.is_serving() } else { !slot.is_retired() };
-        let eligible: Vec<_> = all.iter().map(is_eligible).collect();
+        let kinds: [fn(&Slot) -> bool; 3] = [Slot::is_attentive, Slot::is_serving, |slot| !slot.is_retired()];
+        let first = kinds.into_iter().find(|is_eligible| all.iter().any(is_eligible));
+        let eligible: Vec<_> = all.iter().map(|slot| first.is_some_and(|first| first(slot))).collect();
         let equal = || eligible.iter().map(|eligible| u32::from(*eligible)).collect();
         let Some((from, share)) = self.trial() else { return Steering::new(equal()) };
 
@@ -64,6 +65,11 @@ impl Cluster {
 }
 
 impl Slot {
+    /// Whether somebody serves here who was heard of lately.
+    fn is_attentive(&self) -> bool {
+        self.workers().iter().any(|worker| worker.is_serving() && !worker.stuck)
+    }
+
     /// Whether somebody serves this generation here.
     fn serves(&self, generation: Generation) -> bool {
         self.workers().iter().any(|worker| worker.is_serving() && worker.generation() == generation)

@@ -155,6 +155,9 @@ fn words(action: &Action) -> String {
             Notice::StartTimedOut { worker, timeout, .. } => {
                 format!("{worker} not ready within {}", timeout.as_millis())
             }
+            Notice::WorkerStuck { worker, silent, .. } => {
+                format!("{worker} stuck for {}", silent.as_millis())
+            }
             Notice::WorkerSilent { worker, silent, .. } => {
                 format!("{worker} silent for {}", silent.as_millis())
             }

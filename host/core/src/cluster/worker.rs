@@ -26,6 +26,8 @@ pub struct Worker {
     pub(super) leaving: bool,
     /// When it last said that it lives.
     pub(super) heard: Time,
+    /// Whether it has been silent for so long that new connections go to others.
+    pub(super) stuck: bool,
     /// What it has served, as far as it said.
     pub(super) served: Sample,
     /// What of that was before the rollout under way began.
@@ -70,6 +72,7 @@ impl Worker {
             worn: None,
             leaving: false,
             heard: now,
+            stuck: false,
             served: Sample::default(),
             served_before: Sample::default(),
             reported: false,
@@ -128,12 +131,18 @@ impl Worker {
         Some(now - self.spawned)
     }
 
+    /// How long it may be silent until something is done about that.
+    pub(super) fn patience(&self, settings: &Settings) -> Option<Duration> {
+        let first = settings.stuck_after.filter(|_| !self.stuck);
+        first.into_iter().chain(settings.heartbeat_timeout).min()
+    }
+
     /// When something must be done about it, if nothing happens before.
     pub(super) fn timeout(&self, settings: &Settings) -> Option<Time> {
         match self.phase {
             Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false } => Some(deadline),
             Phase::Draining { deadline, overdue: true } => Some(deadline + settings.exit_grace),
-            Phase::Serving => settings.heartbeat_timeout.map(|timeout| self.heard + timeout),
+            Phase::Serving => self.patience(settings).map(|patience| self.heard + patience),
             Phase::Killed => None,
         }
     }

@@ -116,6 +116,7 @@ fn about(notice: &Notice) -> Option<WorkerId> {
     match notice {
         Notice::WorkerReady { worker, .. }
         | Notice::WorkerSilent { worker, .. }
+        | Notice::WorkerStuck { worker, .. }
         | Notice::WorkerLeaving { worker, .. }
         | Notice::StartTimedOut { worker, .. }
         | Notice::WorkerCrashed { worker, .. }

@@ -34,6 +34,7 @@ pub(super) struct Process {
     leaving: bool,
     cause: Option<Cause>,
     heard: Time,
+    stuck: bool,
     served: Sample,
     served_before: Sample,
     reported: bool,
@@ -307,6 +308,19 @@ impl Ledger {
             if process.is_starting() && process.spawned + self.settings.listen_timeout <= now {
                 process.cause = Some(Cause::StartTimedOut);
                 owed.extend([Owed::StartTimedOut(worker), Owed::Kill(worker)]);
+            }
+            if let Some(after) = self.settings.stuck_after
+                && self.settings.heartbeat_timeout.is_none_or(|timeout| after < timeout)
+                && process.is_serving()
+                && !process.stuck
+                && process.heard + after <= now
+            {
+                if now - process.heard > after + Duration::from_secs(1) {
+                    process.heard = now;
+                } else {
+                    process.stuck = true;
+                    owed.push(Owed::Stuck(worker));
+                }
             }
             if let Some(timeout) = self.settings.heartbeat_timeout
                 && process.is_serving()

@@ -65,6 +65,7 @@ pub(super) fn settings(rng: &mut Rng, character: Character) -> Settings {
         kill_timeout,
         exit_grace,
         heartbeat_timeout: if rng.u8(0..3) == 0 { Some(heartbeat) } else { None },
+        stuck_after: if rng.bool() { Some(heartbeat * rng.u32(20..150) / 100) } else { None },
         max_restarts: rng.u32(0..10),
         restart_window,
         min_uptime,

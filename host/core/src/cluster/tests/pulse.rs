@@ -44,6 +44,15 @@ fn who_slept_does_not_judge() {
 }
 
 #[test]
+fn who_slept_takes_nobody_for_stuck() {
+    let stuck_after = Some(Duration::from_millis(300));
+    let mut rig = Rig::with(Settings { stuck_after, ..Rig::settings(1) });
+    rig.event(10, ready(1));
+    check(rig.wake(1_311), NOTHING);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(1_611)));
+}
+
+#[test]
 fn one_that_drains_has_another_deadline() {
     let mut rig = heeding(1);
     rig.event(100, Event::Stop);

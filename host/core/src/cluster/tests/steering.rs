@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use super::super::{Action, Event, Gate, Generation, Plan, SlotId};
+use super::super::{Action, Event, Gate, Generation, Plan, Settings, SlotId, WorkerId};
 use super::scale::scale;
-use super::{Rig, exited, failed, ready};
+use super::{Rig, check, exited, failed, ready};
 
 fn roll(generation: u64, bake: u64, share: Option<u8>) -> Event {
     let plan = Plan { canaries: 1, bake: Duration::from_millis(bake), share, gate: Gate::OPEN };
@@ -41,6 +41,27 @@ fn where_nobody_serves_all_are_equal() {
     assert_eq!(rig.shares(), [0, 1]);
     rig.event(200, exited(2));
     assert_eq!(rig.shares(), [1, 1]);
+}
+
+#[test]
+fn who_is_stuck_gets_nothing_while_another_is_not() {
+    let limits = [500, 300].map(|millis| Some(Duration::from_millis(millis)));
+    let [heartbeat_timeout, stuck_after] = limits;
+    let mut rig = Rig::with(Settings { heartbeat_timeout, stuck_after, ..Rig::settings(2) });
+    let pulse = |worker| Event::WorkerPulse { worker: WorkerId(worker), served: Box::default() };
+    rig.event(10, ready(1));
+    rig.event(10, ready(2));
+    rig.event(200, pulse(1));
+    check(rig.wake(310), &["2 stuck for 300"]);
+    assert_eq!(rig.shares(), [1, 0]);
+    rig.event(320, pulse(2));
+    assert_eq!(rig.shares(), [1, 1]);
+    check(rig.wake(500), &["1 stuck for 300"]);
+    assert_eq!(rig.shares(), [0, 1]);
+    check(rig.wake(620), &["2 stuck for 300"]);
+    assert_eq!(rig.shares(), [1, 1], "there is nobody else to go to");
+    check(rig.wake(700), &["1 silent for 500", "kill 1"]);
+    assert_eq!(rig.shares(), [0, 1]);
 }
 
 #[test]

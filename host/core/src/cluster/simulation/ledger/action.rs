@@ -98,6 +98,7 @@ impl Ledger {
             worn: None,
             leaving: false,
             heard: now,
+            stuck: false,
             served: Sample::default(),
             served_before: Sample::default(),
             cause: None,

@@ -15,6 +15,7 @@ impl Ledger {
     pub(super) fn pulse(&mut self, worker: WorkerId, served: &Sample, now: Time) {
         let Some(process) = self.processes.get_mut(&worker).filter(|process| !process.reaped) else { return };
         process.heard = now;
+        process.stuck = false;
         process.served = served.clone();
         let Some(rollout) = self.rollout.as_ref().filter(|rollout| !rollout.returning) else { return };
         let Some(allowed) = rollout.plan.gate.errors else { return };

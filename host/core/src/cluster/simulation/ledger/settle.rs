@@ -55,7 +55,9 @@ impl Ledger {
                 Some(*deadline + self.settings.exit_grace)
             }
             process if process.is_serving() => {
-                self.settings.heartbeat_timeout.map(|timeout| process.heard + timeout)
+                let killed = self.settings.heartbeat_timeout.map(|timeout| process.heard + timeout);
+                let stuck = self.settings.stuck_after.map(|after| process.heard + after);
+                [killed, stuck.filter(|_| !process.stuck)].into_iter().flatten().min()
             }
             process => process.is_starting().then_some(process.spawned + self.settings.listen_timeout),
         });

@@ -59,6 +59,10 @@ impl Ledger {
         if eligible.is_empty() {
             eligible = self.active().collect();
         }
+        let heard_of = |slot: &SlotId| self.serves(*slot, |process| !process.stuck);
+        if eligible.iter().any(heard_of) {
+            eligible.retain(heard_of);
+        }
         let among = |slots: &[SlotId], slot: &SlotId, percent: f64| {
             if slots.contains(slot) { percent / slots.len() as f64 } else { 0.0 }
         };
