@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use crate::support::{Program, Server, Starting, program};
+use crate::support::{Program, Server, Starting, binary, program};
 
 #[test]
 fn as_many_workers_as_instances() {
@@ -55,7 +55,7 @@ fn auto_is_one_worker_for_half_a_cpu() {
     };
     let mut shell = Command::new("sh");
     shell.args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""]).arg(&group.0);
-    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = Program::through(shell).args([binary(), "serve"]);
     let server = Starting::of(program.args(["--addr", "127.0.0.1:0", "--instances", "auto"])).start();
     assert_eq!(server.workers().len(), 1, "{}", server.explain());
     server.stop();

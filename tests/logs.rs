@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Server, children, component, eventually, signal};
+use crate::support::{PATIENCE, Program, Server, binary, children, component, eventually, signal};
 
 /// What a guest is asked to write: each line has this many bytes, its end included.
 const LINE: usize = 64;
@@ -106,7 +106,7 @@ fn a_reader_that_leaves_is_no_failure() {
     let server = Server::of("zoo-p2").instances(1).start();
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "\"$0\" logs -f | head -n 1"]);
-    let program = crate::support::Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster")]);
+    let program = Program::through(shell).args([binary()]);
     let piped = program.run_dir(server.run_dir()).start();
     piped.stdout.wait_for(PATIENCE, |text| text.contains('\n').then_some(())).expect("a line");
     // The pipe breaks at the next thing to be written.

@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Program, Server, Starting, component, descendants, program, signal};
+use crate::support::{Program, Server, Starting, binary, component, descendants, program, signal};
 
 #[test]
 fn the_first_line_names_the_address_and_stdout_stays_empty() {
@@ -77,7 +77,7 @@ fn it_serves_on_when_nobody_reads_its_log() {
     let mut shell = Command::new("sh");
     // The shell waits for both; the reader is gone after the first line.
     shell.args(["-c", "\"$0\" \"$@\" 2>&1 >/dev/null | head -n 1 >&2"]);
-    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = Program::through(shell).args([binary(), "serve"]);
     let program = program.arg(component("zoo-p2")).args(["--addr", "127.0.0.1:0", "--instances", "1"]);
     let server = Starting::of(program.arg("--min-uptime=0s")).start();
     for _ in 0..3 {
@@ -120,7 +120,7 @@ fn on_a_terminal(env: &[(&str, &str)]) -> Option<Server> {
         return None;
     }
     let mut script = Command::new("script");
-    let serve = format!("exec {} serve --instances 1 --addr 127.0.0.1:0", env!("CARGO_BIN_EXE_wasmcluster"));
+    let serve = format!("exec {} serve --instances 1 --addr 127.0.0.1:0", binary());
     script.args(["--quiet", "--return", "--command", &serve, "/dev/null"]);
     let mut starting = Starting::of(Program::through(script));
     for (name, value) in env {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use crate::support::{Finished, Program, Server, component, program, shared_cache};
+use crate::support::{Finished, Program, Server, binary, component, program, shared_cache};
 
 const USAGE: i32 = 2;
 const COMPONENT: i32 = 3;
@@ -426,7 +426,7 @@ fn handler_with_import(import: &str) -> String {
 fn limited(limit: &str) -> Program {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]);
-    Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve", "--addr", "127.0.0.1:0"])
+    Program::through(shell).args([binary(), "serve", "--addr", "127.0.0.1:0"])
 }
 
 /// The program as a user without privileges: nobody if we are root, and ourselves if not. None, having said so, where

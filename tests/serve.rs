@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Connection, Program, Server, Starting, block_on, program};
+use crate::support::{Connection, Program, Server, Starting, binary, block_on, program};
 
 #[test]
 fn without_a_file_the_demo_page_is_served() {
@@ -97,7 +97,7 @@ fn there_are_completions_for_every_shell() {
 fn workers_inherit_no_file_and_of_the_variables_only_how_to_panic() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec 9</proc/version && exec \"$0\" \"$@\""]);
-    let program = Program::through(shell).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = Program::through(shell).args([binary(), "serve"]);
     let program = program.args(["--addr", "127.0.0.1:0", "--instances", "2"]).env("SECRET", "hunter2");
     let program = program.env("RUST_BACKTRACE", "1").env("RUST_LIB_BACKTRACE", "1");
     let server = Starting::of(program).start();

@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::unistd::geteuid;
 
 use super::{CACHE, REJECTED, of_hello, push};
-use crate::support::{Program, Server, Starting, component};
+use crate::support::{Program, Server, Starting, binary, component};
 
 #[test]
 fn a_cache_that_is_gone_refuses_the_push() {
@@ -73,7 +73,7 @@ fn on_small_disk<const N: usize>(flags: [&str; N]) -> Option<Server> {
     }
     let mut unshare = Command::new("unshare");
     unshare.args(namespaces).args(["sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]);
-    let program = Program::through(unshare).args([env!("CARGO_BIN_EXE_wasmcluster"), "serve"]);
+    let program = Program::through(unshare).args([binary(), "serve"]);
     let program = program.arg(component("hello-p2")).args(flags.into_iter().flat_map(|flag| [flag, "/mnt"]));
     Some(Starting::of(program.args(["--addr", "127.0.0.1:0", "--instances", "1", "--bake", "0s"])).start())
 }

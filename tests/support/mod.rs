@@ -27,7 +27,7 @@ pub(crate) use self::process::{
     abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files,
     resident_memory, running_in, signal, stop,
 };
-pub(crate) use self::program::{Finished, Program, expect_gone, program};
+pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};
 pub(crate) use self::server::{Server, Starting};
 

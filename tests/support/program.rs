@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
@@ -16,7 +17,15 @@ use tempfile::TempDir;
 
 use super::{Output, PATIENCE, descendants, eventually, running_in, shared_cache, signal};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_wasmcluster");
+/// The program that is tested: the one that was built with the tests, unless `WASMCLUSTER_TEST_PROGRAM` names another.
+pub(crate) fn binary() -> &'static str {
+    static BINARY: OnceLock<String> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("WASMCLUSTER_TEST_PROGRAM") {
+        // Programs run in directories of their own.
+        Some(named) => fs::canonicalize(named).unwrap().into_os_string().into_string().unwrap(),
+        None => env!("CARGO_BIN_EXE_wasmcluster").to_owned(),
+    })
+}
 
 const RUN_DIR: &str = "WASMCLUSTER_RUN_DIR";
 
@@ -35,17 +44,17 @@ pub(crate) struct Program {
 
 /// `wasmcluster` with these arguments.
 pub(crate) fn program<I: IntoIterator<Item = impl AsRef<OsStr>>>(args: I) -> Program {
-    Program::new(Command::new(BINARY)).args(args)
+    Program::new(Command::new(binary())).args(args)
 }
 
 impl Program {
     /// `wasmcluster` from a file of this run's own, which can be replaced: `bin/wasmcluster` in its place.
     pub(crate) fn installed() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let binary = place.path().join("bin/wasmcluster");
+        let copy = place.path().join("bin/wasmcluster");
         fs::create_dir(place.path().join("bin")).unwrap();
-        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
-        Self::within(Command::new(&binary), place)
+        fs::hard_link(binary(), &copy).or_else(|_| fs::copy(binary(), &copy).map(drop)).unwrap();
+        Self::within(Command::new(&copy), place)
     }
 
     /// Something that executes the program in the end, such as a shell which sets limits first.
@@ -56,14 +65,14 @@ impl Program {
     /// `wasmcluster` as the user of this number, or as ourselves where we have no right to be somebody else.
     pub(crate) fn as_user(user: u32) -> io::Result<Self> {
         if !geteuid().is_root() {
-            return Ok(Self::new(Command::new(BINARY)));
+            return Ok(Self::new(Command::new(binary())));
         }
         // The binary, in a place that the user can reach.
         let place = tempfile::tempdir()?;
         fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
-        let binary = place.path().join("wasmcluster");
-        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop))?;
-        let mut command = Command::new(&binary);
+        let copy = place.path().join("wasmcluster");
+        fs::hard_link(binary(), &copy).or_else(|_| fs::copy(binary(), &copy).map(drop))?;
+        let mut command = Command::new(&copy);
         command.uid(user).gid(user);
         let program = Self::within(command, place);
         for directory in [program.home(), program.work(), program.place.path().join(RUN)] {
