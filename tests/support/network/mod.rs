@@ -91,6 +91,9 @@ fn enter() -> io::Result<Mirror> {
     let named = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| named("a network namespace", error.into()))?;
     let device = tun::open(HERE, BEYOND).map_err(|error| named("a TUN device", error))?;
+    // Who closes first keeps the port for a minute, and now and then that is the client. Some hundred connections a second
+    // use up all ports in less, and then each connection waits for the kernel to look through them.
+    let _ = fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1");
     Mirror::start(device, DELAY)
 }
 
