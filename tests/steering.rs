@@ -8,7 +8,8 @@ use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTTIN, SIGTT
 use serde_json::Value;
 
 use crate::support::{
-    Load, Network, RawClient, Server, Starting, component, computed, eventually, listeners, signal, stop,
+    Load, Network, Outcome, RawClient, Server, Starting, component, computed, eventually, listeners, signal,
+    stop,
 };
 
 /// What of `NAME=value` the zoo says at `/env`.
@@ -17,7 +18,7 @@ fn variable<'a>(environment: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// New connections that are told which slot they came to, a few at a time.
-fn ask_for_slots(server: &Server) -> Load {
+pub(crate) fn ask_for_slots(server: &Server) -> Load {
     ask_for(server, "WASMCLUSTER_SLOT")
 }
 
@@ -112,7 +113,7 @@ fn idle_connections_take_no_place() {
 
 /// Kills the worker of slot 0 until its next one is far away. Returns how far, in milliseconds.
 #[track_caller]
-fn kill_until_restarts_are_far_apart(server: &Server) -> u64 {
+pub(crate) fn kill_until_restarts_are_far_apart(server: &Server) -> u64 {
     const FAR: u64 = 1_500;
     let mut crashes = 0;
     loop {
@@ -220,18 +221,22 @@ fn scaling_loses_no_new_connection() {
     });
 }
 
-/// For figures, which depend on the machine: what fast requests wait for slow ones.
 #[test]
 fn fast_requests_do_not_wait_for_slow_ones() {
-    let seconds = if std::env::var_os("WASMCLUSTER_LONG_TESTS").is_some() { 30 } else { 2 };
     let server = Server::of("zoo-p2").instances(4).start();
-    let slow = Load::fresh(server.addr, 8).path("/spin?ms=200").rate(3).start();
     let before = computed(server.pid());
+    let fast = ask_beside_slow_ones(&server, 2);
+    eprintln!("300 fast requests a second beside 3 slow ones, for 2 s: {fast}");
+    eprintln!("the supervisor computed for {} ms", 10 * (computed(server.pid()) - before));
+}
+
+/// 300 fast requests a second beside 3 that keep a worker busy for 200 ms each. Returns what became of the fast ones.
+#[track_caller]
+pub(crate) fn ask_beside_slow_ones(server: &Server, seconds: u64) -> Outcome {
+    let slow = Load::fresh(server.addr, 8).path("/spin?ms=200").rate(3).start();
     let fast = Load::fresh(server.addr, 64).rate(300).requests(300 * seconds).run();
-    let watching = computed(server.pid()) - before;
     let slow = slow.stop();
     fast.expect_ok(300 * seconds);
     assert_eq!(slow.lost(), 0, "{slow}");
-    eprintln!("300 fast requests a second beside 3 slow ones, for {seconds} s: {fast}");
-    eprintln!("the supervisor computed for {} ms", 10 * watching);
+    fast
 }

@@ -9,6 +9,7 @@ mod address;
 mod cache;
 mod control;
 mod crash;
+mod figures;
 mod flags;
 mod gate;
 mod grants;

@@ -20,12 +20,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
-pub(crate) use self::load::{Kind, Load, Running as RunningLoad};
+pub(crate) use self::load::{Kind, Load, Outcome, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files,
-    resident_memory, running_in, signal, stop,
+    proportional_memory, resident_memory, running_in, signal, stop,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};

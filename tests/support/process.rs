@@ -62,7 +62,12 @@ pub(crate) fn open_files(pid: u32) -> usize {
 /// Bytes of memory a process has, what it has in common with others included (RSS).
 #[track_caller]
 pub(crate) fn resident_memory(pid: u32) -> u64 {
-    memory(pid, "status", "VmRSS:")
+    memory(pid, "status", "VmRSS:").unwrap()
+}
+
+/// Bytes of memory a process has, what it has in common with others divided among them (PSS). None if it is gone.
+pub(crate) fn proportional_memory(pid: u32) -> Option<u64> {
+    memory(pid, "smaps_rollup", "Pss:")
 }
 
 /// How long a process has computed, in ticks of 10 ms.
@@ -100,11 +105,10 @@ pub(crate) fn listeners(addr: SocketAddr) -> usize {
     tables.into_iter().map(count).sum()
 }
 
-#[track_caller]
-fn memory(pid: u32, file: &str, line: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
-    let value = text.lines().find_map(|text| text.strip_prefix(line)).unwrap();
-    value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+fn memory(pid: u32, file: &str, line: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let value = text.lines().find_map(|text| text.strip_prefix(line))?;
+    Some(value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
 /// The parent of every process that runs.

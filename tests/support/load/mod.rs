@@ -163,6 +163,11 @@ impl Running {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// Whether all requests were made.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Begins no further request, and waits for those under way.
     #[track_caller]
     pub(crate) fn stop(self) -> Outcome {
