@@ -1,10 +1,12 @@
 //! Another version of the program in the place of the one that runs: by `wasmcluster upgrade`, and by a signal.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use nix::sys::signal::Signal::{SIGKILL, SIGTERM, SIGUSR2};
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM, SIGTTIN, SIGUSR2};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::support::{Finished, Load, Network, Server, Starting, component, eventually, open_files, signal};
@@ -14,7 +16,7 @@ const REJECTED: i32 = 3;
 const SUPERSEDED: i32 = 11;
 
 /// What a program says that would take over.
-const YES: &str = "wasmcluster takes over as version 9.9.9";
+const YES: &str = "wasmcluster takes over as version 9.9.9, process $$";
 
 fn hello(instances: usize) -> Starting {
     Server::installed("hello-p2").instances(instances).args(["--bake", "0s"])
@@ -214,6 +216,58 @@ fn a_program_that_cannot_go_on_after_all_gives_everything_back() {
     }
 }
 
+/// What is reloaded, pushed and watched stays so, although another program was to go on.
+#[test]
+fn an_upgrade_that_fails_changes_nothing() {
+    let file = "bake = \"0s\"\n";
+    let server = Server::installed("zoo-p2").file("wasmcluster.toml", file).instances(1).start();
+    let toml = server.place().join("work/wasmcluster.toml");
+    fs::write(&toml, format!("{file}env = [\"COLOUR=green\"]\n")).unwrap();
+    server.command(["reload"]).run().expect_code(0);
+    // A key that only the other version knows.
+    fs::write(&toml, format!("{file}colour = \"green\"\n")).unwrap();
+    let script = format!("#!/bin/sh\nif [ \"$1\" = __trial ]; then echo {YES}; exit; fi\n");
+    let real = install(&server, &script);
+    let ends: [&str; 2] = ["chmod -x \"$0\"", &format!("exec {} \"$@\"", real.display())];
+    for (number, end) in ends.into_iter().enumerate() {
+        let begin = if number == 0 { format!("#!/bin/sh\necho {YES}\n") } else { script.clone() };
+        install(&server, &format!("{begin}{end}\n"));
+        upgrade(&server).expect_code(FAILED).expect_stderr("goes on");
+        server.command(["push"]).arg(component("hello-p2")).run().expect_code(0);
+        server.command(["push"]).arg(component("zoo-p2")).run().expect_code(0);
+        assert!(server.get("/env").text().contains("COLOUR=green\n"), "{number}");
+    }
+    let name = fs::read_to_string(format!("/proc/{}/comm", server.pid())).unwrap();
+    assert_eq!(name, "wasmcluster\n");
+    server.stop();
+}
+
+/// A shell that waits for the program is a parent of the program, and would be one of our workers.
+#[test]
+fn a_program_that_starts_another_one_is_refused() {
+    let server = hello(1).start();
+    let real = install(&server, "");
+    install(&server, &format!("#!/bin/sh\n{} \"$@\"\n", real.display()));
+    upgrade(&server).expect_code(FAILED).expect_stderr("it starts another process that would");
+    install(&server, "#!/bin/sh\nyes\n");
+    upgrade(&server).expect_code(FAILED).expect_stderr("goes on");
+    server.stop();
+}
+
+#[test]
+fn a_file_that_cannot_be_watched_any_more_is_no_reason_to_go() {
+    let server = Server::installed_file("dir/app.wasm").instances(1);
+    let server = server.args(["--watch", "--bake", "0s"]);
+    let server =
+        server.directory("dir").file("dir/app.wasm", fs::read(component("hello-p2")).unwrap()).start();
+    fs::remove_dir_all(server.place().join("work/dir")).unwrap();
+    upgrade(&server).expect_code(FAILED).expect_stderr("cannot take over: failed to watch");
+    install(&server, &format!("#!/bin/sh\necho {YES}\nchmod -x \"$0\"\n"));
+    upgrade(&server).expect_code(FAILED).expect_stderr("cannot be executed");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    server.stop();
+}
+
 #[test]
 fn a_configuration_that_is_wrong_by_now_is_no_reason_to_go() {
     let server = Server::installed("zoo-p2").file("wasmcluster.toml", "bake = \"0s\"\n").start();
@@ -364,13 +418,20 @@ fn an_upgrade_waits_for_a_rollout_and_is_not_begun_twice() {
 /// Between two programs a signal would end the process.
 #[test]
 fn a_signal_in_the_middle_is_heard() {
-    for _ in 0..10 {
-        let server = hello(1).start();
-        server.signal(SIGUSR2);
-        server.wait_for_stderr("is to go on, version");
-        server.signal(SIGTERM);
-        server.wait().expect_code(0).expect_nothing_left();
-    }
+    let server = hello(1).file("app.toml", "").args(["--config", "app.toml"]).start();
+    let file = server.place().join("work/app.toml");
+    fs::remove_file(&file).unwrap();
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
+    // Each waits until the other end is opened: by the program that is tried, and by the one that is to go on.
+    let open = || OpenOptions::new().write(true).open(&file).unwrap();
+    server.signal(SIGUSR2);
+    drop(open());
+    server.wait_for_stderr("is to go on, version");
+    let between = open();
+    server.signal(SIGTTIN);
+    server.signal(SIGTERM);
+    drop(between);
+    server.wait().expect_code(0).expect_stderr("stopping: ");
 }
 
 #[test]
@@ -378,9 +439,12 @@ fn a_file_that_is_watched_is_still_watched() {
     let bytes = fs::read(component("hello-p2")).unwrap();
     let server = Server::installed_file("app.wasm").file("app.wasm", bytes);
     let server = server.instances(1).args(["--watch", "--bake", "0s"]).start();
+    server.command(["push"]).arg(component("zoo-p3")).run().expect_code(0);
+    // What was pushed goes on, and not what is in the file.
     upgrade(&server).expect_code(0);
-    fs::copy(component("zoo-p2"), server.place().join("work/new")).unwrap();
-    fs::rename(server.place().join("work/new"), server.place().join("work/app.wasm")).unwrap();
-    server.wait_for_stderr("every slot serves generation 3");
     assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    fs::copy(component("hello-p3"), server.place().join("work/new")).unwrap();
+    fs::rename(server.place().join("work/new"), server.place().join("work/app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 4");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
 }

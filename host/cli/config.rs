@@ -58,6 +58,15 @@ fn command_line() -> Vec<OsString> {
     line
 }
 
+/// What `serve` is told by its command line and environment alone.
+pub(crate) fn parse_line() -> Result<ServeArgs, Failure> {
+    let matches = arguments().try_get_matches_from(command_line()).map_err(|error| plain(&error))?;
+    match command(&matches)? {
+        Command::Serve(args) => Ok(*args),
+        _ => Err(Failure::usage("this process is not what its command line says", None)),
+    }
+}
+
 fn complete(given: ArgMatches) -> Result<Command, Failure> {
     let Some(("serve", serve)) = given.subcommand() else { return command(&given) };
     let mut settings = Vec::new();

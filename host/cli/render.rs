@@ -28,6 +28,13 @@ pub(crate) struct Look {
     pub(crate) strict: bool,
 }
 
+impl Look {
+    /// For when nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self { json: false, terminal: false, demo: false, strict: false }
+    }
+}
+
 /// Bytes for the two streams.
 #[derive(Debug, Default)]
 pub(crate) struct Rendered {

@@ -30,13 +30,19 @@ const STUCK_AFTER: Duration = PULSE.saturating_mul(3);
 
 /// Serves until it is told to stop, or cannot go on.
 pub(crate) fn run(args: ServeArgs) -> Exit {
-    serve_on(args, None)
+    serve_on(look(&args), options(args), None)
 }
 
 /// Serves on with what another version has left. Where that is not possible, it does.
 pub(crate) fn go_on(estate: Estate) -> Exit {
-    match config::parse_again().and_then(|args| Ok((options(args.clone())?, args))) {
-        Ok((_, args)) => serve_on(args, Some(estate)),
+    let parsed = config::parse_again();
+    if estate.is_back() {
+        // By what the app was told when it was left: what the files say by now may be for the other version alone.
+        let look = parsed.or_else(|_| config::parse_line()).as_ref().map_or_else(|_| Look::unknown(), look);
+        return serve_on(look, Ok(estate.options(DEMO)), Some(estate));
+    }
+    match parsed.and_then(|args| Ok((look(&args), options(args)?))) {
+        Ok((look, options)) => serve_on(look, Ok(options), Some(estate)),
         Err(failure) => {
             estate.give_back(failure.message.clone());
             render::failure(&failure, false)
@@ -44,18 +50,20 @@ pub(crate) fn go_on(estate: Estate) -> Exit {
     }
 }
 
-fn serve_on(args: ServeArgs, mut estate: Option<Estate>) -> Exit {
-    let look = Look {
+fn look(args: &ServeArgs) -> Look {
+    Look {
         json: args.json,
         terminal: std::io::stderr().is_terminal(),
         demo: args.component.is_none(),
         strict: args.isolation == Isolation::Strict,
-    };
-    let options = options(args);
+    }
+}
+
+fn serve_on(look: Look, mut options: Result<Options, Failure>, mut estate: Option<Estate>) -> Exit {
     loop {
         let writer = spared(|| Writer::start(Renderer::new(look)));
         let records = |record| writer.write(Line::Record(record));
-        let served = options.clone().and_then(|options| {
+        let served = options.and_then(|options| {
             serve(options, estate.take(), Box::new(reread), records).map_err(Failure::from)
         });
         let ended = match served {
@@ -71,7 +79,11 @@ fn serve_on(args: ServeArgs, mut estate: Option<Estate>) -> Exit {
         match ended {
             Ok(exit) => return exit,
             // It comes back where that is not possible, and then we go on.
-            Err(left) => estate = Some(left.execute()),
+            Err(left) => {
+                let left = left.execute();
+                options = Ok(left.options(DEMO));
+                estate = Some(left);
+            }
         }
     }
 }

@@ -138,6 +138,12 @@ impl Program {
         self
     }
 
+    /// Makes a directory in the working directory.
+    pub(crate) fn directory(self, name: &str) -> Self {
+        fs::create_dir(self.work().join(name)).unwrap();
+        self
+    }
+
     /// Writes a file into the working directory.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         fs::write(self.work().join(name), content).unwrap();

@@ -82,6 +82,12 @@ impl Starting {
         self
     }
 
+    /// Makes a directory in the server's working directory.
+    pub(crate) fn directory(mut self, name: &str) -> Self {
+        self.program = self.program.directory(name);
+        self
+    }
+
     /// Writes a file into the server's working directory.
     pub(crate) fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
         self.program = self.program.file(name, content);

@@ -102,6 +102,11 @@ impl Cache {
         Ok(Self { path: path.to_owned(), directory })
     }
 
+    /// The one that was in use before, whatever has become of its path.
+    pub(crate) fn take(path: &Path, directory: OwnedFd) -> Self {
+        Self { path: path.to_owned(), directory }
+    }
+
     /// The directory, for the builder.
     pub(crate) fn directory(&self) -> io::Result<OwnedFd> {
         self.directory.try_clone()

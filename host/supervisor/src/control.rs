@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wasmcluster_core::control::{AppName, FromSupervisor, ToSupervisor};
 use wasmcluster_core::record::Stamped;
 
@@ -40,7 +40,7 @@ const ANSWERS: usize = 256;
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the end of everything waits for the last answers to be taken.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 const ROOT: u32 = 0;
 
@@ -101,6 +101,25 @@ enum Last {
 /// A command, as we see it.
 type Peer = SocketChannel<FromSupervisor, ToSupervisor>;
 
+/// Somebody whom nobody answers.
+#[derive(Debug)]
+pub(crate) struct Released {
+    peer: oneshot::Receiver<Peer>,
+    missed: u64,
+}
+
+impl Released {
+    /// What somebody else needs to answer. None for who has left, or has not read by `deadline` what was said before.
+    pub(crate) async fn pass(
+        self,
+        deadline: Instant,
+        descriptors: &mut Descriptors,
+    ) -> Option<PassedAnswers> {
+        let peer = timeout_at(deadline, self.peer).await.ok()?.ok()?;
+        Some(PassedAnswers { peer: peer.pass(descriptors).ok()?, missed: self.missed })
+    }
+}
+
 /// [`Answers`] on their way to another program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PassedAnswers {
@@ -136,14 +155,12 @@ impl Answers {
         let _ = self.last.send(Last::Answer(answer));
     }
 
-    /// What somebody else needs to go on with it. None for who has left, or does not read what was said before.
-    pub(crate) async fn pass(self, descriptors: &mut Descriptors) -> Option<PassedAnswers> {
-        let Self { answers, last, missed } = self;
-        let (release, released) = oneshot::channel();
-        last.send(Last::Released(release)).ok()?;
-        drop(answers);
-        let peer = timeout(FAREWELL, released).await.ok()?.ok()?;
-        Some(PassedAnswers { peer: peer.pass(descriptors).ok()?, missed })
+    /// Leaves whoever is there to somebody else.
+    pub(crate) fn release(self) -> Released {
+        let (release, peer) = oneshot::channel();
+        // Whoever has left is not there to be left to anybody.
+        let _ = self.last.send(Last::Released(release));
+        Released { peer, missed: self.missed }
     }
 
     /// Whether anybody is still there.
@@ -179,6 +196,12 @@ pub(crate) struct Control {
 pub(crate) struct PassedControl {
     place: PassedDir,
     listener: Passed,
+}
+
+impl PassedControl {
+    pub(crate) fn name(&self) -> &AppName {
+        self.place.name()
+    }
 }
 
 /// How many there may be at a time.

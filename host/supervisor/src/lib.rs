@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::runtime::Runtime;
 use wasmcluster_core::cluster::Settings;
 use wasmcluster_core::record::Record;
 
@@ -111,9 +112,7 @@ pub fn serve(
 ) -> Result<Served, ServeError> {
     // Where the kernel is too old for this, children see what our parent left open, as children usually do.
     let _ = descriptors::keep_from_children();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match estate {
             Some(estate) => take_over(options, estate, reread, records).await,
             None => begin(options, reread, records).await,
@@ -121,12 +120,22 @@ pub fn serve(
     })
 }
 
+fn runtime() -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)
+}
+
 /// Whether serving could begin, as far as that can be said without touching anything that is in use.
 ///
 /// # Errors
 /// Says what is in the way.
 pub fn rehearse(options: &Options) -> Result<(), ServeError> {
-    limits::raise_descriptors(options.cluster.slots.get(), options.configuration.serving.max_connections)?;
+    let Configuration { component, serving, .. } = &options.configuration;
+    if options.watch {
+        let runtime = runtime()?;
+        let _inside = runtime.enter();
+        watching(component)?;
+    }
+    limits::raise_descriptors(options.cluster.slots.get(), serving.max_connections)?;
     Cache::open(&options.cache)?;
     Ok(())
 }
@@ -143,6 +152,7 @@ fn noting(mut records: impl FnMut(Record)) -> (Rc<RefCell<Log>>, impl FnMut(Reco
 }
 
 async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) -> Result<Served, ServeError> {
+    let given = options.clone();
     let Options { configuration, watch, addr, cluster, cache, naming, run_dir, memory } = options;
     let Configuration { component, guest, serving, rollout } = configuration;
     let (log, mut records) = noting(records);
@@ -167,47 +177,62 @@ async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) ->
         () = signals.stop() => return Ok(Served::Stopped),
     };
     let control = Control::listen(place).map_err(ServeError::Control)?;
-    let means = Means { origin, rollout, reread, watch, control, chronicle, records, log, program };
+    let means =
+        Means { options: given, origin, rollout, reread, watch, control, chronicle, records, log, program };
     Supervisor::new(means, (claim, queues), first, cluster).run(signals).await
 }
 
-/// Goes on in the place of another program. Whatever may fail is done before anything of it is touched, and has that program
-/// go on.
+/// Goes on in the place of another program. Whatever may fail because of what there is around us is done before anything of it
+/// is touched, and has that program go on. That one finds nothing in its way which it can do without.
 async fn take_over(
     options: Options,
     estate: Estate,
     reread: Reread,
     records: impl FnMut(Record),
 ) -> Result<Served, ServeError> {
-    let Options { configuration, watch, addr: _, cluster, cache, naming: _, run_dir, memory } = options;
+    let given = options.clone();
+    let Options { configuration, watch, addr: _, cluster, cache: directory, naming: _, run_dir, memory } =
+        options;
     let Configuration { component, guest, serving, rollout } = configuration;
     let (log, mut records) = noting(records);
+    let is_back = estate.is_back();
     let prepare = || {
-        let watch = if watch { watching(&component)? } else { None };
-        limits::raise_descriptors(cluster.slots.get(), serving.max_connections)?;
-        let cache = Arc::new(Cache::open(&cache)?);
-        let executable = Arc::new(Executable::open().map_err(ServeError::Setup)?);
-        Ok((watch, cache, executable))
+        let watch = if watch { watching(&component) } else { Ok(None) };
+        let room = limits::raise_descriptors(cluster.slots.get(), serving.max_connections);
+        let cache = Cache::open(&directory);
+        if !is_back {
+            room?;
+        }
+        Ok((
+            if is_back { watch.unwrap_or(None) } else { watch? },
+            if is_back { cache.ok() } else { Some(cache?) },
+            Arc::new(Executable::open().map_err(ServeError::Setup)?),
+            Signals::new().map_err(ServeError::Setup)?,
+        ))
     };
-    let (watch, cache, executable) = match prepare() {
+    let (watch, cache, executable, signals) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
             estate.give_back(ServeError::to_string(&error));
             return Err(error);
         }
     };
-    let signals = Signals::new().map_err(ServeError::Setup)?;
+    // After it was called back by its descriptor, it would be called by the number of that.
+    let _ = nix::sys::prctl::set_name(c"wasmcluster");
     let Estate { left, mut descriptors, version, failure, .. } = estate;
     let (history, program) = (left.history(), Program::at(left.program.clone()));
+    let in_use = descriptors.copy(&left.cache).map_err(ServeError::Setup)?;
+    let cache = Arc::new(cache.unwrap_or_else(|| Cache::take(&directory, in_use)));
     let means = |control: Control| {
         let chronicle = Chronicle::open(&memory, control.name(), Some(history), &mut records);
         let kept = chronicle.components();
         let origin = Origin { component, guest, serving, cache, kept, executable };
-        Means { origin, rollout, reread, watch, control, chronicle, records, log, program }
+        Means { options: given, origin, rollout, reread, watch, control, chronicle, records, log, program }
     };
     let taken = TakenOver::new(*left, means, (cluster, &run_dir), &mut descriptors);
-    let taken = taken.map_err(ServeError::Setup)?;
-    taken.run(version, failure, signals).await
+    // The program before this one is among them, and nobody needs it any more.
+    drop(descriptors);
+    taken.map_err(ServeError::Setup)?.run(version, failure, signals).await
 }
 
 fn watching(component: &Component) -> Result<Option<Watch>, ServeError> {

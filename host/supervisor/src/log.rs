@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use wasmcluster_core::control::FromSupervisor;
 use wasmcluster_core::record::{Record, Stamped};
 
-use crate::control::{Answers, Control, PassedAnswers};
+use crate::control::{Answers, Control, PassedAnswers, Released};
 use crate::history::now;
 use crate::upgrade::Descriptors;
 
@@ -24,6 +25,24 @@ pub(crate) struct Log {
     /// The text in it, in bytes.
     text: usize,
     followers: Vec<Answers>,
+}
+
+/// A [`Log`] that nobody writes.
+#[derive(Debug)]
+pub(crate) struct ReleasedLog {
+    kept: Vec<Stamped>,
+    followers: Vec<Released>,
+}
+
+impl ReleasedLog {
+    /// What somebody else needs to go on with it.
+    pub(crate) async fn pass(self, deadline: Instant, descriptors: &mut Descriptors) -> PassedLog {
+        let mut followers = Vec::new();
+        for follower in self.followers {
+            followers.extend(follower.pass(deadline, descriptors).await);
+        }
+        PassedLog { kept: self.kept, followers }
+    }
 }
 
 /// A [`Log`] on its way to another program.
@@ -61,13 +80,10 @@ impl Log {
         }
     }
 
-    /// What somebody else needs to go on with it.
-    pub(crate) async fn pass(&mut self, descriptors: &mut Descriptors) -> PassedLog {
-        let mut followers = Vec::new();
-        for follower in std::mem::take(&mut self.followers) {
-            followers.extend(follower.pass(descriptors).await);
-        }
-        PassedLog { kept: self.kept.iter().cloned().collect(), followers }
+    /// Leaves it to somebody else, readers and all.
+    pub(crate) fn release(self) -> ReleasedLog {
+        let followers = self.followers.into_iter().map(Answers::release).collect();
+        ReleasedLog { kept: self.kept.into(), followers }
     }
 
     /// Goes on with what somebody else had.

@@ -44,6 +44,11 @@ impl Process {
         Ok(Self { pid, unreaped: Some(Unreaped { pid, ended: signal(SignalKind::child())? }) })
     }
 
+    /// One that was our child, and was reaped.
+    pub(crate) fn reaped(number: u32) -> io::Result<Self> {
+        Ok(Self { pid: pid(number)?, unreaped: None })
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
     }

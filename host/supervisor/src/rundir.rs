@@ -233,6 +233,12 @@ pub(crate) struct PassedDir {
     directory: Passed,
 }
 
+impl PassedDir {
+    pub(crate) fn name(&self) -> &AppName {
+        &self.name
+    }
+}
+
 impl AppDir {
     /// What somebody else needs to go on with it. Until then it is left as it is: with its name, and locked.
     pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedDir> {
@@ -243,7 +249,8 @@ impl AppDir {
             parent: descriptors.put(parent),
             directory: descriptors.put(directory),
         };
-        // To drop it would be to remove it, and to unlock it. What stays behind is closed when the next program begins.
+        // To drop it would be to remove it, and to unlock it. Two descriptors stay behind, and are closed when the next program
+        // begins: if none does, they are what the attempt has cost.
         std::mem::forget(self);
         Ok(passed)
     }

@@ -85,6 +85,11 @@ impl Signals {
         }
     }
 
+    /// A stop was asked for just now, of the program before this one.
+    pub(crate) fn stop_was_asked_for(&mut self) {
+        self.last_stop = Some(Instant::now());
+    }
+
     /// Waits for the next wish to stop. Cancel safe.
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Wish::Stop {}

@@ -6,12 +6,15 @@
 
 use core::time::Duration;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
@@ -37,6 +40,7 @@ const DONE: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::I
 #[derive(Debug)]
 pub(crate) struct Watch {
     inotify: AsyncFd<Descriptor>,
+    path: PathBuf,
     file: OsString,
     due: Option<Instant>,
 }
@@ -50,7 +54,37 @@ impl AsRawFd for Descriptor {
     }
 }
 
+/// A [`Watch`] on its way to another program: whether there is something that it has not told yet, and what it saw last.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PassedWatch {
+    due: bool,
+    seen: Option<Identity>,
+}
+
+/// What changes when a file is replaced, or written to.
+pub(crate) type Identity = [i64; 5];
+
+/// That of a file.
+pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
+    let found = fs::metadata(path)?;
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Ok([whole(found.dev()), whole(found.ino()), whole(found.size()), found.mtime(), found.mtime_nsec()])
+}
+
 impl Watch {
+    /// What somebody else needs to go on with it.
+    pub(crate) fn pass(self) -> PassedWatch {
+        let due = self.due.is_some() || !matches!(look(&self.inotify.get_ref().0, &self.file), Look::Nothing);
+        PassedWatch { due, seen: identity(&self.path).ok() }
+    }
+
+    /// Tells what has changed while nobody watched.
+    pub(crate) fn go_on(&mut self, passed: &PassedWatch) {
+        if passed.due || identity(&self.path).ok() != passed.seen {
+            self.due = Some(Instant::now() + UNFINISHED);
+        }
+    }
+
     /// Watches from now on. None for what is no file.
     pub(crate) fn of(component: &Component) -> io::Result<Option<Self>> {
         let Component::File(path) = component else { return Ok(None) };
@@ -63,7 +97,7 @@ impl Watch {
             reason = "sound for an owned descriptor; what comes after it wants a promise about it"
         )]
         let inotify = AsyncFd::with_interest(Descriptor(inotify), Interest::READABLE)?;
-        Ok(Some(Self { inotify, file: file.to_owned(), due: None }))
+        Ok(Some(Self { inotify, path: path.clone(), file: file.to_owned(), due: None }))
     }
 
     /// Returns when the file has changed and has been left alone since. Cancel safe.

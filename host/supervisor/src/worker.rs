@@ -153,8 +153,12 @@ impl Released {
 impl PassedWorker {
     fn take(self, pid: u32, descriptors: &mut Descriptors) -> io::Result<Attended> {
         let Self { channel, stdout, stderr, conversing, exited } = self;
+        let process = match exited {
+            Some(_) => Process::reaped(pid)?,
+            None => Process::inherited(pid)?,
+        };
         let child = Child {
-            process: Process::inherited(pid)?,
+            process,
             channel: SocketChannel::take(channel, descriptors)?,
             stdout: Output::take(stdout, descriptors)?,
             stderr: Output::take(stderr, descriptors)?,

@@ -24,6 +24,7 @@ use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
 
+use crate::Options;
 use crate::configuration::Reread;
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
@@ -78,6 +79,8 @@ struct Placed {
 
 /// What a supervisor acts with that is its own, whoever began.
 pub(crate) struct Means<R> {
+    /// As they were given. What may change of them is beside this.
+    pub(crate) options: Options,
     pub(crate) origin: Origin,
     pub(crate) rollout: Plan,
     pub(crate) reread: Reread,

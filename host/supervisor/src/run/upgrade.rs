@@ -1,13 +1,16 @@
 //! Making room for another program: this one's half until it is executed, and that one's from there on.
 
+use core::net::SocketAddr;
 use core::time::Duration;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use wasmcluster_core::cluster::{Cluster, Generation, SlotId, WorkerId};
+use wasmcluster_core::app::{Guest, Serving};
+use wasmcluster_core::cluster::{Cluster, Generation, Plan, Settings, SlotId, WorkerId};
 use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
 use wasmcluster_core::history::{Entry, Way};
 use wasmcluster_core::message::MemoryReset;
@@ -17,15 +20,20 @@ use wasmcluster_core::stealing::Stealing;
 
 use super::waiting::{Asker, PassedAsker, PassedWaiting};
 use super::{Input, Means, Placed, Supervisor};
-use crate::control::{Answers, Control, PassedControl};
+use crate::Options;
+use crate::component::Component;
+use crate::configuration::Configuration;
+use crate::control::{Answers, Control, FAREWELL, PassedControl};
 use crate::error::ServeError;
-use crate::generation::{Build, PassedBuild, Source};
-use crate::history::NotKept;
+use crate::generation::{Build, Origin, PassedBuild, Source};
+use crate::history::{Memory, NotKept};
 use crate::log::PassedLog;
 use crate::queues::Queues;
+use crate::rundir::Naming;
 use crate::signals::{Signals, Wish};
 use crate::singleton::{Claim, PassedClaim};
 use crate::upgrade::{Descriptors, Estate, Passed, Tried, Unfit, VERSION};
+use crate::watch::{PassedWatch, Watch};
 use crate::worker::{PassedWorker, WorkerHandle, WorkerInput};
 
 /// How long we look for signals that came before they were held back.
@@ -50,7 +58,7 @@ enum Stage {
     /// Nobody is let in at the control socket any more, and those who were have their answers soon.
     Closing(Tried),
     /// There is nothing left to wait for.
-    Leaving,
+    Leaving(Tried),
 }
 
 /// Everything that is left to the next program, but for the descriptors.
@@ -60,6 +68,10 @@ pub(crate) struct Left {
     pub(crate) program: PathBuf,
     /// The one that it takes the place of.
     pub(crate) before: Passed,
+    /// What it was told, for the case that it has to go on after all.
+    options: LeftOptions,
+    pub(crate) cache: Passed,
+    watch: Option<PassedWatch>,
     /// By the clock that counts from the machine's start.
     started: Duration,
     claim: PassedClaim,
@@ -92,7 +104,53 @@ struct LeftWorker {
     passed: Option<PassedWorker>,
 }
 
+/// [`Options`], as they were last. What is built into a program is not in there.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftOptions {
+    component: Option<PathBuf>,
+    guest: Guest,
+    serving: Serving,
+    rollout: Plan,
+    watch: bool,
+    addr: SocketAddr,
+    cluster: Settings,
+    cache: PathBuf,
+    run_dir: PathBuf,
+    state_dir: Option<PathBuf>,
+    history: usize,
+}
+
+impl LeftOptions {
+    fn of(options: Options, component: Component, guest: Guest, serving: Serving, rollout: Plan) -> Self {
+        let Options { watch, addr, cluster, cache, run_dir, memory, .. } = options;
+        let component = match component {
+            Component::File(path) => Some(path),
+            Component::BuiltIn { .. } => None,
+        };
+        let Memory { directory: state_dir, generations: history } = memory;
+        Self { component, guest, serving, rollout, watch, addr, cluster, cache, run_dir, state_dir, history }
+    }
+}
+
 impl Left {
+    /// With which options the app was served.
+    pub(crate) fn options(&self, built_in: Component) -> Options {
+        let LeftOptions { guest, serving, rollout, watch, addr, cluster, cache, run_dir, .. } = &self.options;
+        let component = self.options.component.clone().map_or(built_in, Component::File);
+        let (guest, serving) = (guest.clone(), serving.clone());
+        let memory = Memory { directory: self.options.state_dir.clone(), generations: self.options.history };
+        Options {
+            configuration: Configuration { component, guest, serving, rollout: *rollout },
+            watch: *watch,
+            addr: *addr,
+            cluster: cluster.clone(),
+            cache: cache.clone(),
+            naming: Naming::Exactly(self.control.name().clone()),
+            run_dir: run_dir.clone(),
+            memory,
+        }
+    }
+
     /// The history, for whoever goes on with it.
     pub(crate) fn history(&self) -> Vec<Entry> {
         self.history.clone()
@@ -148,6 +206,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     /// Takes the next step of an upgrade that waited for this one.
     pub(super) fn advance_upgrade(&mut self) {
+        if self.cluster.is_stopping() {
+            return self.give_up_upgrade("the app is stopping".into(), None);
+        }
         let busy = self.coming.is_some() || self.cluster.replaced().is_some();
         let Some(upgrade) = &mut self.upgrade else { return };
         let stage = std::mem::replace(&mut upgrade.stage, Stage::Trying);
@@ -185,15 +246,12 @@ impl<R: FnMut(Record)> Supervisor<R> {
         if !self.means.control.is_heard() {
             return;
         }
-        match self.means.program.is_still(tried) {
-            Ok(()) => *stage = Stage::Leaving,
-            Err(Unfit { message, hint }) => self.give_up_upgrade(message, hint),
-        }
+        *stage = Stage::Leaving(tried.clone());
     }
 
     /// Whether it is time to leave.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.upgrade, Some(Upgrade { stage: Stage::Leaving, .. }))
+        matches!(self.upgrade, Some(Upgrade { stage: Stage::Leaving(_), .. }))
     }
 
     /// Goes on as it is.
@@ -224,14 +282,18 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
         let mut descriptors = Descriptors::default();
         let (workers, inputs) = self.release_workers(&mut descriptors).await.map_err(ServeError::Setup)?;
-        let asker = self.upgrade.and_then(|upgrade| upgrade.asker);
+        let Some(Upgrade { asker, stage: Stage::Leaving(tried), .. }) = self.upgrade else {
+            return Err(ServeError::Setup(io::Error::other("there is no program to leave anything to")));
+        };
+        // All at once, and only then one after the other, so that they have the same time.
+        let (asker, waiting) = (asker.map(Asker::release), self.waiting.release());
+        let (log, deadline) = (self.means.log.take().release(), Instant::now() + FAREWELL);
         let asker = match asker {
-            Some(asker) => asker.pass(&mut descriptors).await,
+            Some(asker) => asker.pass(deadline, &mut descriptors).await,
             None => None,
         };
-        let waiting = self.waiting.pass(&mut descriptors).await;
-        let mut log = self.means.log.take();
-        let log = log.pass(&mut descriptors).await;
+        let waiting = waiting.pass(deadline, &mut descriptors).await;
+        let log = log.pass(deadline, &mut descriptors).await;
         self.means.chronicle.close();
         // Those that are not passed on have had their last answers by now.
         self.means.control.part().await;
@@ -240,9 +302,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
             .into_iter()
             .map(|(generation, build)| build.pass(&mut descriptors).map(|build| (generation, build)));
         let builds = builds.collect::<Result<_, _>>().map_err(ServeError::Setup)?;
+        let Origin { component, guest, serving, cache, executable, .. } = self.means.origin;
         let left = Left {
+            options: LeftOptions::of(self.means.options, component, guest, serving, self.means.rollout),
+            cache: descriptors.put(cache.directory().map_err(ServeError::Setup)?),
+            watch: self.means.watch.map(Watch::pass),
             program: self.means.program.path().to_owned(),
-            before: self.means.origin.executable.pass(&mut descriptors).map_err(ServeError::Setup)?,
+            before: executable.pass(&mut descriptors).map_err(ServeError::Setup)?,
             started: since_boot().saturating_sub(self.started.elapsed()),
             control: self.means.control.pass(&mut descriptors).map_err(ServeError::Setup)?,
             claim: self.claim.pass(&mut descriptors),
@@ -263,14 +329,14 @@ impl<R: FnMut(Record)> Supervisor<R> {
             rejection: self.rejection,
             serving: self.serving,
         };
-        Ok(Estate::new(left, descriptors))
+        Ok(Estate::new(left, descriptors, self.means.program, tried))
     }
 
     /// Has all workers let go of. What they have done until then comes along.
     async fn release_workers(
         &mut self,
         descriptors: &mut Descriptors,
-    ) -> std::io::Result<(Vec<LeftWorker>, Vec<(WorkerId, WorkerInput)>)> {
+    ) -> io::Result<(Vec<LeftWorker>, Vec<(WorkerId, WorkerInput)>)> {
         let mut releases = JoinSet::new();
         for (worker, Placed { slot, handle }) in std::mem::take(&mut self.workers) {
             releases.spawn(async move { (worker, slot, handle.pid, handle.release().await) });
@@ -309,9 +375,9 @@ impl<R: FnMut(Record)> TakenOver<R> {
     pub(crate) fn new(
         left: Left,
         means: impl FnOnce(Control) -> Means<R>,
-        (settings, run_dir): (wasmcluster_core::cluster::Settings, &std::path::Path),
+        (settings, run_dir): (Settings, &Path),
         descriptors: &mut Descriptors,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let control = Control::take_over(left.control, run_dir, descriptors)?;
         let claim = Claim::take(left.claim, descriptors)?;
         let queues = Queues::of(&claim.slots)?;
@@ -332,6 +398,9 @@ impl<R: FnMut(Record)> TakenOver<R> {
         supervisor.waiting = waiting;
         (supervisor.reset, supervisor.rejection) = (left.reset, left.rejection);
         supervisor.serving = left.serving;
+        if let (Some(watch), Some(passed)) = (&mut supervisor.means.watch, &left.watch) {
+            watch.go_on(passed);
+        }
         for LeftWorker { worker, slot, pid, passed } in left.workers {
             let inputs = supervisor.inputs.clone();
             let handle = WorkerHandle::take(pid, passed, descriptors, worker, inputs)?;
@@ -347,12 +416,19 @@ impl<R: FnMut(Record)> TakenOver<R> {
         self,
         version: String,
         failure: Option<String>,
-        signals: Signals,
+        mut signals: Signals,
     ) -> Result<super::Served, ServeError> {
         let Self { mut supervisor, inputs, asker } = self;
         supervisor.means.chronicle.start(supervisor.builder_says.clone());
         for input in inputs {
+            if matches!(input, Input::Signal(Wish::Stop)) {
+                signals.stop_was_asked_for();
+            }
             supervisor.handle(input);
+        }
+        // What workers have said meanwhile comes before any judgement on what they have not.
+        while let Ok(Some((worker, input))) = timeout(LAST_LOOK, supervisor.received.recv()).await {
+            supervisor.handle(Input::Worker(worker, input));
         }
         match failure {
             Some(message) => {
@@ -370,15 +446,14 @@ impl<R: FnMut(Record)> TakenOver<R> {
 impl<R: FnMut(Record)> Supervisor<R> {
     /// Builds with this program what another one has built, so that workers are of this program, too.
     fn renew_workers(&mut self, asker: Option<Asker>) {
-        if self.cluster.is_stopping() {
+        if self.cluster.is_stopping() || self.coming.is_some() {
+            // It is built by this program anyway.
+            if let Some(asker) = asker {
+                asker.end(FromSupervisor::Ended(Ended::Superseded { generation: None }));
+            }
             return;
         }
-        // What is watched may have changed while nobody looked.
-        let source = match self.means.watch {
-            Some(_) => Ok(Source::Own),
-            None => self.serving_source(),
-        };
-        match source {
+        match self.serving_source() {
             Ok(source) => self.renew(Way::Upgrade, source, asker),
             Err(reason) => {
                 let hint =

@@ -8,7 +8,7 @@ use wasmcluster_core::cluster::{Abort, Cluster, Generation, Notice, SlotId, Work
 use wasmcluster_core::control::{Ended, FromSupervisor};
 use wasmcluster_core::record::{Record, Stamped};
 
-use crate::control::{Answers, Control, PassedAnswers};
+use crate::control::{Answers, Control, PassedAnswers, Released};
 use crate::history::{LastAnswer, now};
 use crate::upgrade::Descriptors;
 
@@ -20,6 +20,21 @@ pub(super) struct Asker {
     since: Instant,
 }
 
+/// An [`Asker`] whom nobody answers.
+#[derive(Debug)]
+pub(super) struct ReleasedAsker {
+    answers: Released,
+    waited: Duration,
+}
+
+impl ReleasedAsker {
+    /// What somebody else needs to answer. None for who has left.
+    pub(super) async fn pass(self, deadline: Instant, descriptors: &mut Descriptors) -> Option<PassedAsker> {
+        let answers = self.answers.pass(deadline, descriptors).await?;
+        Some(PassedAsker { answers, waited: self.waited })
+    }
+}
+
 /// An [`Asker`] on its way to another program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PassedAsker {
@@ -28,10 +43,9 @@ pub(crate) struct PassedAsker {
 }
 
 impl Asker {
-    /// What somebody else needs to answer. None for who has left.
-    pub(super) async fn pass(self, descriptors: &mut Descriptors) -> Option<PassedAsker> {
-        let waited = self.since.elapsed();
-        Some(PassedAsker { answers: self.answers.pass(descriptors).await?, waited })
+    /// Leaves it to somebody else.
+    pub(super) fn release(self) -> ReleasedAsker {
+        ReleasedAsker { waited: self.since.elapsed(), answers: self.answers.release() }
     }
 
     /// Answers in the place of somebody else. None where that is not possible; then the connection ends.
@@ -175,18 +189,31 @@ fn errored(cluster: &Cluster, slot: SlotId) -> Ended {
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Vec<Waiter>);
 
+/// [`Waiting`], and nobody looks after them.
+#[derive(Debug)]
+pub(super) struct ReleasedWaiting(Vec<(Wanted, ReleasedAsker)>);
+
+impl ReleasedWaiting {
+    /// What somebody else needs to go on with it.
+    pub(super) async fn pass(self, deadline: Instant, descriptors: &mut Descriptors) -> PassedWaiting {
+        let mut passed = Vec::new();
+        for (wanted, asker) in self.0 {
+            passed.extend(asker.pass(deadline, descriptors).await.map(|asker| (wanted, asker)));
+        }
+        PassedWaiting(passed)
+    }
+}
+
 /// [`Waiting`], on its way to another program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PassedWaiting(Vec<(Wanted, PassedAsker)>);
 
 impl Waiting {
-    /// What somebody else needs to go on with it.
-    pub(super) async fn pass(self, descriptors: &mut Descriptors) -> PassedWaiting {
-        let mut passed = Vec::new();
-        for Waiter { wanted, asker } in self.0 {
-            passed.extend(asker.pass(descriptors).await.map(|asker| (wanted, asker)));
-        }
-        PassedWaiting(passed)
+    /// Leaves all of them to somebody else.
+    pub(super) fn release(self) -> ReleasedWaiting {
+        ReleasedWaiting(
+            self.0.into_iter().map(|Waiter { wanted, asker }| (wanted, asker.release())).collect(),
+        )
     }
 
     /// Goes on with what somebody else had.

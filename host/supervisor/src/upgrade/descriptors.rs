@@ -35,6 +35,12 @@ impl Descriptors {
         self.0.iter().flatten().map(AsRawFd::as_raw_fd).collect()
     }
 
+    /// A duplicate of one of them.
+    pub(crate) fn copy(&self, passed: &Passed) -> io::Result<OwnedFd> {
+        let missing = || io::Error::other("a descriptor that was to be left is not there");
+        self.0.get(passed.0).and_then(Option::as_ref).ok_or_else(missing)?.try_clone()
+    }
+
     /// The number of one of them.
     pub(crate) fn number(&self, passed: &Passed) -> Option<RawFd> {
         self.0.get(passed.0)?.as_ref().map(AsRawFd::as_raw_fd)
@@ -57,7 +63,10 @@ impl Descriptors {
             return Err(io::Error::other("two descriptors with the same number were left"));
         }
         let descriptors = numbers.iter().map(|number| own(*number).map(Some)).collect::<io::Result<_>>()?;
-        Ok(Self(descriptors))
+        let inherited = Self(descriptors);
+        // From here on they are ours, and nobody's whom we start.
+        inherited.keep_open(false)?;
+        Ok(inherited)
     }
 }
 

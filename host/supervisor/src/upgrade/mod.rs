@@ -21,12 +21,15 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 use wasmcluster_core::channel::PROTOCOL;
 
+use crate::Options;
+use crate::component::Component;
 use crate::descriptors::own;
 use crate::run::Left;
 
@@ -51,10 +54,18 @@ pub struct Estate {
     pub(crate) descriptors: Descriptors,
     /// The version that leaves it.
     pub(crate) version: String,
-    /// Why the program that was to go on does not, if so.
+    /// Why the program that was to go on does not, if so: then it is the old one again that does.
     pub(crate) failure: Option<String>,
-    /// How the program was called that leaves it, where that is another one than this.
-    called: Option<Called>,
+    origin: Origin,
+}
+
+/// Where an estate comes from.
+#[derive(Debug)]
+enum Origin {
+    /// It is this program's own, to be left to the one that was tried.
+    Here(Program, Tried),
+    /// Another one has left it, and this is what that one wrote.
+    Left(Box<Document>),
 }
 
 /// The arguments and the environment of a program.
@@ -64,16 +75,18 @@ struct Called {
     environment: Vec<CString>,
 }
 
-/// As it is written down.
-#[derive(Debug, Serialize, Deserialize)]
-struct Document<L> {
-    #[serde(flatten)]
+/// As it is written down. Whatever cannot be read of what is within, this can: with it the old program is called back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Document {
     language: Language,
     version: String,
     failure: Option<String>,
     called: Called,
+    /// The number of the old program.
+    before: RawFd,
     descriptors: Vec<RawFd>,
-    left: L,
+    /// A [`Left`], as JSON.
+    left: String,
 }
 
 /// What has to be the same on both sides: of this document, and of the channels to children that live on.
@@ -85,34 +98,67 @@ struct Language {
 
 const LANGUAGE: Language = Language { format: FORMAT, protocol: PROTOCOL };
 
+/// Whether an estate was looked for. A second look would take descriptors that have owners.
+static LOOKED: AtomicBool = AtomicBool::new(false);
+
 impl Estate {
-    /// What the program before this one has left to us, if there was one. To be called once, at the start, before anything
-    /// else is opened.
+    /// What the program before this one has left to us, if there was one. It is there once, and has to be asked for at the
+    /// start, before anything else is opened. Where it cannot be read, the program before this one goes on.
     ///
     /// # Errors
-    /// Fails where it cannot be read.
+    /// Fails where not even that is possible.
     pub fn left_to_us() -> io::Result<Option<Self>> {
         let Some(place) = std::env::var_os(VARIABLE) else { return Ok(None) };
         let place = place.to_str().and_then(|place| place.split_once(':'));
         let ours = std::process::id().to_string();
         let Some((_, number)) = place.filter(|(pid, _)| *pid == ours) else { return Ok(None) };
-        let mut file = File::from(own(number.parse().map_err(io::Error::other)?)?);
+        if LOOKED.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let number = number.parse().map_err(io::Error::other)?;
+        let mut file = File::from(own(number)?);
         let mut text = Vec::new();
         file.rewind()?;
         file.read_to_end(&mut text)?;
-        let language: Language = serde_json::from_slice(&text)?;
-        if language != LANGUAGE {
-            return Err(io::Error::other(format!("it is written in {language:?}, and this is {LANGUAGE:?}")));
+        let document: Document = serde_json::from_slice(&text)?;
+        if document.descriptors.contains(&number) {
+            return Err(io::Error::other("it has itself among its descriptors"));
         }
-        let Document { version, failure, called, descriptors, left, .. } = serde_json::from_slice(&text)?;
-        let descriptors = Descriptors::inherited(&descriptors)?;
-        Ok(Some(Self { left, descriptors, version, failure, called: Some(called) }))
+        let left = match document.language {
+            LANGUAGE => serde_json::from_str(&document.left).map_err(|error| error.to_string()),
+            other => Err(format!("it is in {other:?}, and this version speaks {LANGUAGE:?}")),
+        };
+        match left {
+            Ok(left) => {
+                let descriptors = Descriptors::inherited(&document.descriptors)?;
+                let (version, failure) = (document.version.clone(), document.failure.clone());
+                let origin = Origin::Left(Box::new(document));
+                Ok(Some(Self { left, descriptors, version, failure, origin }))
+            }
+            Err(reason) => {
+                let reason = format!("what was left to version {VERSION} cannot be read: {reason}");
+                document.give_back(reason.clone());
+                Err(io::Error::other(reason))
+            }
+        }
     }
 
-    /// What this program leaves to another one.
-    pub(crate) fn new(left: Left, descriptors: Descriptors) -> Self {
-        let version = VERSION.to_owned();
-        Self { left: Box::new(left), descriptors, version, failure: None, called: None }
+    /// What this program leaves to one that was tried.
+    pub(crate) fn new(left: Left, descriptors: Descriptors, program: Program, tried: Tried) -> Self {
+        let (version, origin) = (VERSION.to_owned(), Origin::Here(program, tried));
+        Self { left: Box::new(left), descriptors, version, failure: None, origin }
+    }
+
+    /// Whether it comes back from the program that was to go on with it.
+    #[must_use]
+    pub fn is_back(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// With which options it was served, and how. `built_in` is the component of who was given none.
+    #[must_use]
+    pub fn options(&self, built_in: Component) -> Options {
+        self.left.options(built_in)
     }
 
     /// Executes the new program in the place of this one, called as this one was. Comes back only where that is not possible,
@@ -121,53 +167,74 @@ impl Estate {
     /// Threads end where they are, so nothing that matters must be under way in one.
     #[must_use]
     pub fn execute(mut self) -> Self {
-        let program = self.left.program.clone();
-        let error = match Called::now() {
-            Ok(called) => {
-                let Err(error) = self.try_execute(&program, &called, None);
-                error
-            }
-            Err(error) => error,
-        };
-        self.failure = Some(format!("`{}` cannot be executed: {error}", program.display()));
+        self.failure = Some(match self.try_execute() {
+            Ok(never) => match never {},
+            Err(unfit) => unfit.message,
+        });
         self
+    }
+
+    fn try_execute(&self) -> Result<Infallible, Unfit> {
+        let Origin::Here(program, tried) = &self.origin else {
+            return Err(Unfit { message: "it is somebody else's to leave".into(), hint: None });
+        };
+        program.is_still(tried)?;
+        let failed = |error: io::Error| Unfit {
+            message: format!("`{}` cannot be executed: {error}", program.path().display()),
+            hint: None,
+        };
+        self.document()
+            .and_then(|document| document.execute(program.path(), &self.descriptors))
+            .map_err(failed)
+    }
+
+    fn document(&self) -> io::Result<Document> {
+        Ok(Document {
+            language: LANGUAGE,
+            version: self.version.clone(),
+            failure: None,
+            called: Called::now()?,
+            before: self.descriptors.number(&self.left.before).unwrap_or(-1),
+            descriptors: self.descriptors.numbers(),
+            left: serde_json::to_string(&self.left)?,
+        })
     }
 
     /// Executes the old program again, called as it was, in the place of this one, which cannot go on. Comes back only where
     /// that is not possible, or where this is the old one again.
     pub fn give_back(&self, reason: String) {
-        if let (None, Some(called)) = (&self.failure, &self.called)
-            && let Some(number) = self.descriptors.number(&self.left.before)
+        if let (Origin::Left(document), false) = (&self.origin, self.is_back())
+            && self.descriptors.keep_open(true).is_ok()
         {
-            let before = format!("/proc/self/fd/{number}");
-            let Err(_) = self.try_execute(Path::new(&before), called, Some(reason));
+            document.give_back(reason);
         }
     }
+}
 
-    fn try_execute(
-        &self,
-        program: &Path,
-        called: &Called,
-        failure: Option<String>,
-    ) -> Result<Infallible, io::Error> {
-        let document = Document {
-            language: LANGUAGE,
-            version: VERSION.to_owned(),
-            failure,
-            called: called.clone(),
-            descriptors: self.descriptors.numbers(),
-            left: &self.left,
-        };
+impl Document {
+    /// Executes the program that wrote this.
+    fn give_back(&self, reason: String) {
+        let back = Self { failure: Some(reason), ..self.clone() };
+        let before = format!("/proc/self/fd/{}", self.before);
+        let Err(_) = back.write_and_execute(Path::new(&before));
+    }
+
+    fn execute(&self, program: &Path, descriptors: &Descriptors) -> io::Result<Infallible> {
+        descriptors.keep_open(true)?;
+        let Err(error) = self.write_and_execute(program);
+        // They have owners here, and are closed by those.
+        let _ = descriptors.keep_open(false);
+        Err(error)
+    }
+
+    fn write_and_execute(&self, program: &Path) -> io::Result<Infallible> {
         // Without CLOEXEC, so that the next program has it.
         let mut file = File::from(memfd_create("wasmcluster-estate", MFdFlags::empty())?);
-        file.write_all(&serde_json::to_vec(&document)?)?;
-        let mut environment = called.environment.clone();
-        let place = format!("{VARIABLE}={}:{}", std::process::id(), file.as_raw_fd());
-        environment.push(CString::new(place)?);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        let mut environment = self.called.environment.clone();
+        environment.push(CString::new(format!("{VARIABLE}={}:{}", std::process::id(), file.as_raw_fd()))?);
         let program = CString::new(program.as_os_str().as_bytes())?;
-        self.descriptors.keep_open(true)?;
-        let Err(errno) = execve(&program, &called.arguments, &environment);
-        self.descriptors.keep_open(false)?;
+        let Err(errno) = execve(&program, &self.called.arguments, &environment);
         Err(errno.into())
     }
 }
@@ -195,7 +262,7 @@ impl Called {
 pub fn answer_trial(language: Option<OsString>) -> Result<String, String> {
     let asked = language.as_deref().and_then(OsStr::to_str);
     match asked {
-        Some(asked) if asked == spoken() => Ok(format!("{ANSWER}{VERSION}")),
+        Some(asked) if asked == spoken() => Ok(format!("{ANSWER}{VERSION}, process {}", std::process::id())),
         _ => Err(format!(
             "version {VERSION} cannot take over from the one that runs: it keeps its books otherwise"
         )),

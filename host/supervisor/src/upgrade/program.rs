@@ -6,18 +6,25 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Stdio};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::spoken;
+use crate::watch::{Identity, identity};
 
 /// First argument of a program that is to say whether it would go on.
 pub const TRIAL_ROLE: &str = "__trial";
 
 /// What it says before its version, if it would.
 pub(super) const ANSWER: &str = "wasmcluster takes over as version ";
+
+/// How much of what it says is read, in bytes.
+const MOST: u64 = 64 << 10;
 
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,14 +47,11 @@ pub(crate) struct Unfit {
 }
 
 /// A program that would go on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tried {
     pub(crate) version: String,
     identity: Identity,
 }
-
-/// What changes when a file is replaced, or written to.
-type Identity = [i64; 5];
 
 impl Program {
     /// What this process was started from, by the name that it was called by: a link may lead somewhere else by now.
@@ -78,22 +82,32 @@ impl Program {
             hint: hint.map(str::to_owned),
         };
         let identity =
-            self.identity().map_err(|error| unfit(format!("cannot be looked at: {error}"), None))?;
+            identity(&self.path).map_err(|error| unfit(format!("cannot be looked at: {error}"), None))?;
         let mut command = Command::new(&self.path);
         command.arg(TRIAL_ROLE).arg(spoken()).args(std::env::args_os().skip(1));
-        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-        let output = match timeout(PATIENCE, command.output()).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) => {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
                 let hint = "it is to be a `wasmcluster` for this machine, and executable";
                 return Err(unfit(format!("cannot be executed: {error}"), Some(hint)));
             }
+        };
+        let pid = child.id().unwrap_or_default();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ended = timeout(PATIENCE, async { tokio::join!(child.wait(), read(stdout), read(stderr)) }).await;
+        let said = match ended {
+            Ok((Ok(status), stdout, stderr)) => Said { pid, status, stdout, stderr },
+            Ok((Err(error), ..)) => return Err(unfit(format!("cannot be waited for: {error}"), None)),
             Err(_) => {
+                // Whatever it has started, too.
+                let _ = killpg(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
                 let reason = format!("did not say within {} s that it would take over", PATIENCE.as_secs());
                 return Err(unfit(reason, None));
             }
         };
-        match answer(&output) {
+        match answer(&said) {
             Ok(version) => Ok(Tried { version, identity }),
             Err((reason, hint)) => Err(unfit(format!("cannot take over: {reason}"), hint.as_deref())),
         }
@@ -101,17 +115,11 @@ impl Program {
 
     /// Fails if it is not the one that was tried.
     pub(crate) fn is_still(&self, tried: &Tried) -> Result<(), Unfit> {
-        if self.identity().is_ok_and(|identity| identity == tried.identity) {
+        if identity(&self.path).is_ok_and(|identity| identity == tried.identity) {
             return Ok(());
         }
         let message = format!("`{}` was replaced once more", self.path.display());
         Err(Unfit { message, hint: Some("try again when it is complete".into()) })
-    }
-
-    fn identity(&self) -> io::Result<Identity> {
-        let found = fs::metadata(&self.path)?;
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        Ok([whole(found.dev()), whole(found.ino()), whole(found.size()), found.mtime(), found.mtime_nsec()])
     }
 }
 
@@ -126,12 +134,35 @@ fn named(called: &OsStr, search: &OsStr) -> impl Iterator<Item = PathBuf> {
     alone.into_iter().chain(searched)
 }
 
+/// What a program has said, and how it ended.
+struct Said {
+    pid: u32,
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// What is written there, as far as anybody wants to know. Whoever goes on writing is not heard, and ends by that or by the
+/// time.
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Some(pipe) = pipe {
+        let _ = pipe.take(MOST).read_to_end(&mut text).await;
+    }
+    text
+}
+
 /// The version of a program that would go on. The error is the reason that it gives, and what to do.
-fn answer(output: &Output) -> Result<String, (String, Option<String>)> {
+fn answer(output: &Said) -> Result<String, (String, Option<String>)> {
     let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.lines().find_map(|line| line.strip_prefix(ANSWER));
-    if let (true, Some(version)) = (output.status.success(), version) {
-        return Ok(version.to_owned());
+    let answer = said.lines().find_map(|line| line.strip_prefix(ANSWER)?.split_once(", process "));
+    match answer.filter(|_| output.status.success()) {
+        Some((version, pid)) if pid == output.pid.to_string() => return Ok(version.to_owned()),
+        Some(_) => {
+            let hint = "a script has to end with `exec`";
+            return Err(("it starts another process that would".into(), Some(hint.into())));
+        }
+        None => {}
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     let line = |prefix: &str| complaint.lines().find_map(|line| line.trim().strip_prefix(prefix));
@@ -146,18 +177,23 @@ fn answer(output: &Output) -> Result<String, (String, Option<String>)> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
 
     use super::*;
 
-    fn output(code: i32, stdout: &str, stderr: &str) -> Output {
-        Output { status: ExitStatus::from_raw(code << 8), stdout: stdout.into(), stderr: stderr.into() }
+    fn output(code: i32, stdout: &str, stderr: &str) -> Said {
+        let status = ExitStatus::from_raw(code << 8);
+        Said { pid: 7, status, stdout: stdout.into(), stderr: stderr.into() }
     }
 
     #[test]
     fn who_says_so_and_ends_well_would_go_on() {
-        let said = format!("{ANSWER}1.2.3\n");
+        let said = format!("{ANSWER}1.2.3, process 7\n");
         assert_eq!(answer(&output(0, &said, "")), Ok("1.2.3".into()));
+        let other = format!("{ANSWER}1.2.3, process 8\n");
+        assert_eq!(
+            answer(&output(0, &other, "")).expect_err("a child of it").0,
+            "it starts another process that would"
+        );
         assert!(answer(&output(1, &said, "")).is_err());
         assert!(answer(&output(0, "hello\n", "")).is_err());
     }
