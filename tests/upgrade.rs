@@ -415,6 +415,18 @@ fn an_upgrade_waits_for_a_rollout_and_is_not_begun_twice() {
     assert_eq!(server.get("/").text(), "hello from the zoo\n");
 }
 
+#[test]
+fn a_guest_that_never_stops_writing_holds_up_nobody() {
+    let server =
+        Server::installed("zoo-p2").instances(2).args(["--bake", "0s", "--kill-timeout", "1s"]).start();
+    let mut flood = server.connect();
+    flood.send_head("GET", "/log?lines=1000000000&bytes=64", &[]);
+    server.wait_for_stdout("slot ");
+    upgrade(&server).expect_code(0);
+    upgrade(&server).expect_code(0);
+    server.get("/").expect_status(200);
+}
+
 /// Between two programs a signal would end the process.
 #[test]
 fn a_signal_in_the_middle_is_heard() {

@@ -36,7 +36,10 @@ use crate::upgrade::{Descriptors, Estate, Passed, Tried, Unfit, VERSION};
 use crate::watch::{PassedWatch, Watch};
 use crate::worker::{PassedWorker, WorkerHandle, WorkerInput};
 
-/// How long we look for signals that came before they were held back.
+/// How long workers are listened to, at most, before anything else happens.
+const FIRST_LISTEN: Duration = Duration::from_millis(50);
+
+/// How long we look for what may have come already: signals before they were held back, and words of workers.
 const LAST_LOOK: Duration = Duration::from_millis(1);
 
 /// An upgrade that is under way.
@@ -426,10 +429,7 @@ impl<R: FnMut(Record)> TakenOver<R> {
             }
             supervisor.handle(input);
         }
-        // What workers have said meanwhile comes before any judgement on what they have not.
-        while let Ok(Some((worker, input))) = timeout(LAST_LOOK, supervisor.received.recv()).await {
-            supervisor.handle(Input::Worker(worker, input));
-        }
+        supervisor.listen().await;
         match failure {
             Some(message) => {
                 supervisor.say_why_not(asker, message, None);
@@ -444,6 +444,18 @@ impl<R: FnMut(Record)> TakenOver<R> {
 }
 
 impl<R: FnMut(Record)> Supervisor<R> {
+    /// Hears what workers have said while nobody listened: it comes before any judgement on what they have not.
+    async fn listen(&mut self) {
+        // A guest that never stops writing has no end to be waited for.
+        let end = Instant::now() + FIRST_LISTEN;
+        while let Ok(Some((worker, input))) = timeout(LAST_LOOK, self.received.recv()).await {
+            self.handle(Input::Worker(worker, input));
+            if Instant::now() >= end {
+                break;
+            }
+        }
+    }
+
     /// Builds with this program what another one has built, so that workers are of this program, too.
     fn renew_workers(&mut self, asker: Option<Asker>) {
         if self.cluster.is_stopping() || self.coming.is_some() {
