@@ -1,40 +1,35 @@
 //! Making room for another program: this one's half until it is executed, and that one's from there on.
 
-use core::net::SocketAddr;
+mod left;
+
 use core::time::Duration;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use wasmcluster_core::app::{Guest, Serving};
-use wasmcluster_core::cluster::{Cluster, Generation, Plan, Settings, SlotId, WorkerId};
+use wasmcluster_core::cluster::{Settings, WorkerId};
 use wasmcluster_core::control::{Ended, Fault, FromSupervisor};
-use wasmcluster_core::history::{Entry, Way};
-use wasmcluster_core::message::MemoryReset;
+use wasmcluster_core::history::Way;
 use wasmcluster_core::record::Record;
 use wasmcluster_core::rejection::Rejection;
-use wasmcluster_core::stealing::Stealing;
 
-use super::waiting::{Asker, PassedAsker, PassedWaiting};
+use self::left::{LeftOptions, LeftWorker};
+use super::waiting::Asker;
 use super::{Input, Means, Placed, Supervisor};
-use crate::Options;
-use crate::component::Component;
-use crate::configuration::Configuration;
-use crate::control::{Answers, Control, FAREWELL, PassedControl};
+use crate::control::{Answers, Control, FAREWELL};
 use crate::error::ServeError;
-use crate::generation::{Build, Origin, PassedBuild, Source};
-use crate::history::{Memory, NotKept};
-use crate::log::PassedLog;
+use crate::generation::{Build, Origin, Source};
+use crate::history::NotKept;
 use crate::queues::Queues;
-use crate::rundir::Naming;
 use crate::signals::{Signals, Wish};
-use crate::singleton::{Claim, PassedClaim};
-use crate::upgrade::{Descriptors, Estate, Passed, Tried, Unfit, VERSION};
-use crate::watch::{PassedWatch, Watch};
-use crate::worker::{PassedWorker, WorkerHandle, WorkerInput};
+use crate::singleton::Claim;
+use crate::upgrade::{Descriptors, Estate, Tried, Unfit, VERSION};
+use crate::watch::Watch;
+use crate::worker::{WorkerHandle, WorkerInput};
+
+pub(crate) use self::left::Left;
 
 /// How long workers are listened to, at most, before anything else happens.
 const FIRST_LISTEN: Duration = Duration::from_millis(50);
@@ -62,102 +57,6 @@ enum Stage {
     Closing(Tried),
     /// There is nothing left to wait for.
     Leaving(Tried),
-}
-
-/// Everything that is left to the next program, but for the descriptors.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Left {
-    /// Which program that is.
-    pub(crate) program: PathBuf,
-    /// The one that it takes the place of.
-    pub(crate) before: Passed,
-    /// What it was told, for the case that it has to go on after all.
-    options: LeftOptions,
-    pub(crate) cache: Passed,
-    watch: Option<PassedWatch>,
-    /// By the clock that counts from the machine's start.
-    started: Duration,
-    claim: PassedClaim,
-    control: PassedControl,
-    stealing: Stealing,
-    unsteered: bool,
-    cluster: Cluster,
-    builds: Vec<(Generation, PassedBuild)>,
-    first: Generation,
-    newest: Generation,
-    workers: Vec<LeftWorker>,
-    /// What workers have done, and nobody has looked at yet.
-    inputs: Vec<(WorkerId, WorkerInput)>,
-    wishes: Vec<Wish>,
-    waiting: PassedWaiting,
-    asker: Option<PassedAsker>,
-    log: PassedLog,
-    history: Vec<Entry>,
-    reset: Option<MemoryReset>,
-    rejection: Option<Rejection>,
-    serving: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct LeftWorker {
-    worker: WorkerId,
-    slot: SlotId,
-    pid: u32,
-    /// None for one that has nothing more to say.
-    passed: Option<PassedWorker>,
-}
-
-/// [`Options`], as they were last. What is built into a program is not in there.
-#[derive(Debug, Serialize, Deserialize)]
-struct LeftOptions {
-    component: Option<PathBuf>,
-    guest: Guest,
-    serving: Serving,
-    rollout: Plan,
-    watch: bool,
-    addr: SocketAddr,
-    cluster: Settings,
-    cache: PathBuf,
-    run_dir: PathBuf,
-    state_dir: Option<PathBuf>,
-    history: usize,
-}
-
-impl LeftOptions {
-    fn of(options: Options, component: Component, guest: Guest, serving: Serving, rollout: Plan) -> Self {
-        let Options { watch, addr, cluster, cache, run_dir, memory, .. } = options;
-        let component = match component {
-            Component::File(path) => Some(path),
-            Component::BuiltIn { .. } => None,
-        };
-        let Memory { directory: state_dir, generations: history } = memory;
-        Self { component, guest, serving, rollout, watch, addr, cluster, cache, run_dir, state_dir, history }
-    }
-}
-
-impl Left {
-    /// With which options the app was served.
-    pub(crate) fn options(&self, built_in: Component) -> Options {
-        let LeftOptions { guest, serving, rollout, watch, addr, cluster, cache, run_dir, .. } = &self.options;
-        let component = self.options.component.clone().map_or(built_in, Component::File);
-        let (guest, serving) = (guest.clone(), serving.clone());
-        let memory = Memory { directory: self.options.state_dir.clone(), generations: self.options.history };
-        Options {
-            configuration: Configuration { component, guest, serving, rollout: *rollout },
-            watch: *watch,
-            addr: *addr,
-            cluster: cluster.clone(),
-            cache: cache.clone(),
-            naming: Naming::Exactly(self.control.name().clone()),
-            run_dir: run_dir.clone(),
-            memory,
-        }
-    }
-
-    /// The history, for whoever goes on with it.
-    pub(crate) fn history(&self) -> Vec<Entry> {
-        self.history.clone()
-    }
 }
 
 impl<R: FnMut(Record)> Supervisor<R> {
