@@ -70,6 +70,11 @@ impl Exchange {
         self.lock().take()
     }
 
+    /// Whether there is an answer that the guest has not written to its end.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        matches!(&*self.lock(), Some(Ok(answer)) if !answer.is_complete())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Result<Answer, String>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 //! A thread of its own, because the worker's only other thread is the one that a guest keeps busy. It sleeps for good
 //! while no guest runs: an idle worker costs nothing.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -15,6 +16,22 @@ use crate::engine::TICK;
 /// Ticks without a request after which the thread stops waking up. Stopping at once would cost a request that follows
 /// a quiet moment a system call.
 const LINGER: u32 = 100;
+
+thread_local! {
+    /// Guests run on the worker's one thread, so whoever compares this before and after polling one knows whether it was
+    /// interrupted.
+    static INTERRUPTIONS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How often guests of this thread were interrupted by a tick.
+pub(crate) fn interruptions() -> u32 {
+    INTERRUPTIONS.get()
+}
+
+/// Notes that a guest of this thread was interrupted.
+pub(crate) fn interrupted() {
+    INTERRUPTIONS.set(interruptions().wrapping_add(1));
+}
 
 /// A handle to the ticking thread.
 pub(crate) struct Ticker {

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use wasmcluster_core::message::Shape;
 
+use crate::epoch;
 use crate::grants::Grants;
 use crate::state::State;
 
@@ -154,6 +155,7 @@ impl<H: Handler> Pool<H> {
         // Not the stock yield: it wakes itself before the runtime looks at sockets and timers, and three guests that
         // compute would keep a fourth request waiting for half a second.
         store.epoch_deadline_callback(|_| {
+            epoch::interrupted();
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);

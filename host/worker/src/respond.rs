@@ -23,6 +23,7 @@ use crate::app::{App, Ticket};
 use crate::body::Patient;
 use crate::call::{Exchange, Upload};
 use crate::connections::Activity;
+use crate::epoch;
 use crate::failure::{Failure, Refusal};
 use crate::guest::{Deadline, Guest};
 use crate::response::{ResponseBody, response};
@@ -97,6 +98,8 @@ enum Stage {
 struct Asked {
     guest: Guest,
     exchange: Arc<Exchange>,
+    /// Whether a tick has come between head and end of its answer.
+    interrupted: bool,
 }
 
 impl Stage {
@@ -130,17 +133,28 @@ impl Asked {
                 body.telling(Arc::clone(&exchange))
             }
         });
-        Self { guest: Guest::new(app, &exchange, request, authority, entry), exchange }
+        let guest = Guest::new(app, &exchange, request, authority, entry);
+        Self { guest, exchange, interrupted: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
+        let interruptions = epoch::interruptions();
         let mut ended = self.guest.advance(cx);
+        let mut taken = self.exchange.gather();
         for _ in 0..MAX_ROUNDS {
             // What was written is kept with the head, and the guest writes on for as long as it does so without waiting.
-            if self.exchange.gather() != Taken::Some || ended.is_ready() {
+            if taken != Taken::Some || ended.is_ready() {
                 break;
             }
             ended = self.guest.advance(cx);
+            taken = self.exchange.gather();
+        }
+        // A guest that was interrupted does not wait for anything, and may be a moment away from the end of its response,
+        // which then goes out with its length. It gets its turn once more; one that computes for longer is not waited for.
+        let interrupted = ended.is_pending() && epoch::interruptions() != interruptions;
+        if interrupted && !self.interrupted && taken != Taken::Enough && self.exchange.is_incomplete() {
+            self.interrupted = true;
+            return Poll::Pending;
         }
         match (self.exchange.take(), ended) {
             // Nothing was sent yet: a guest that answered and then broke down has not answered.
@@ -183,7 +197,7 @@ impl Future for Responding {
 impl Responding {
     fn answer(
         &mut self,
-        Asked { guest, exchange }: Asked,
+        Asked { guest, exchange, .. }: Asked,
         answered: Result<Answer, Failure>,
         cx: &mut Context<'_>,
     ) -> Response<ResponseBody> {

@@ -45,6 +45,7 @@ fn route(query: &Query, request: IncomingRequest, out: ResponseOutparam) -> io::
         "/inspect" => respond::answer(out, heads::inspect(&request)),
 
         "/slow" => misbehave::slow(query, out),
+        "/spin-after-head" => misbehave::spin_after_head(query, out),
         "/trap-after-head" => misbehave::trap_after_head(out),
         "/never" => misbehave::never(),
         "/no-response" => Ok(()),

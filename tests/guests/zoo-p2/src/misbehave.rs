@@ -16,6 +16,13 @@ pub fn slow(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     respond::answer(out, Answer::ok(format!("slept {ms} ms\n")))
 }
 
+pub fn spin_after_head(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let mut body = respond::text(out, 200);
+    body.write(zoo::spin(query.number("ms", 0)).body.as_bytes())?;
+    body.finish(None);
+    Ok(())
+}
+
 pub fn trap_after_head(out: ResponseOutparam) -> io::Result<()> {
     let mut body = respond::text(out, 200);
     body.write(b"so far so good\n")?;

@@ -37,6 +37,7 @@ impl Guest for Zoo {
             "/inspect" => respond::answer(heads::inspect(&request)),
 
             "/slow" => misbehave::slow(&query).await,
+            "/spin-after-head" => misbehave::spin_after_head(&query),
             "/trap-after-head" => misbehave::trap_after_head(),
             "/never" => misbehave::never().await,
             "/no-response" => return Err(ErrorCode::HttpResponseIncomplete),

@@ -15,6 +15,14 @@ pub async fn slow(query: &Query) -> Response {
     respond::answer(Answer::ok(format!("slept {ms} ms\n")))
 }
 
+pub fn spin_after_head(query: &Query) -> Response {
+    let ms = query.number("ms", 0);
+    respond::text(200, async move |body| {
+        body.write(zoo::spin(ms).body.into_bytes()).await?;
+        Ok(None)
+    })
+}
+
 pub fn trap_after_head() -> Response {
     respond::text(200, async |body| {
         body.write(b"so far so good\n".to_vec()).await?;

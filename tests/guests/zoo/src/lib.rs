@@ -44,6 +44,11 @@ pub fn answer(query: &Query) -> Option<Answer> {
     })
 }
 
+/// Burns the processor for so many milliseconds.
+pub fn spin(ms: u64) -> Answer {
+    misbehave::spin(Some(ms))
+}
+
 /// Fills `buffer` with the bytes a stream of the pattern has from `offset` on: byte `i` is `i % 251`. The period is
 /// prime, so a lost, doubled or swapped chunk shows.
 pub fn fill_with_pattern(buffer: &mut [u8], offset: u64) {
