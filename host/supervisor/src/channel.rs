@@ -130,7 +130,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> SocketChannel<Tx, Rx> {
         }
     }
 
-    /// Writes everything that waits. Waits for as long as the peer does not read.
+    /// Writes everything that waits. Waits for as long as the peer does not read. Cancel safe.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while !self.codec.outgoing().is_empty() {
             self.socket.writable().await?;

@@ -87,6 +87,8 @@ pub(crate) struct Answers {
 struct Answered {
     answers: Receiver<FromSupervisor>,
     last: oneshot::Receiver<Last>,
+    /// The last answer, if it was taken before its time.
+    early: Option<FromSupervisor>,
 }
 
 /// How a conversation ends here.
@@ -94,8 +96,8 @@ struct Answered {
 enum Last {
     /// With this.
     Answer(FromSupervisor),
-    /// Somebody else goes on with it.
-    Released(oneshot::Sender<Peer>),
+    /// Somebody else goes on with it, and with how many records were missed since it was released.
+    Released(oneshot::Sender<(Peer, u64)>),
 }
 
 /// A command, as we see it.
@@ -104,19 +106,19 @@ type Peer = SocketChannel<FromSupervisor, ToSupervisor>;
 /// Somebody whom nobody answers.
 #[derive(Debug)]
 pub(crate) struct Released {
-    peer: oneshot::Receiver<Peer>,
+    peer: oneshot::Receiver<(Peer, u64)>,
     missed: u64,
 }
 
 impl Released {
-    /// What somebody else needs to answer. None for who has left, or has not read by `deadline` what was said before.
+    /// What somebody else needs to answer. None for who has left, or whom we have not let go of by `deadline`.
     pub(crate) async fn pass(
         self,
         deadline: Instant,
         descriptors: &mut Descriptors,
     ) -> Option<PassedAnswers> {
-        let peer = timeout_at(deadline, self.peer).await.ok()?.ok()?;
-        Some(PassedAnswers { peer: peer.pass(descriptors).ok()?, missed: self.missed })
+        let (peer, missed) = timeout_at(deadline, self.peer).await.ok()?.ok()?;
+        Some(PassedAnswers { peer: peer.pass(descriptors).ok()?, missed: self.missed + missed })
     }
 }
 
@@ -130,7 +132,7 @@ pub(crate) struct PassedAnswers {
 impl Answers {
     fn new(missed: u64) -> (Self, Answered) {
         let ((sender, answers), (end, last)) = (channel(ANSWERS), oneshot::channel());
-        (Self { answers: sender, last: end, missed }, Answered { answers, last })
+        (Self { answers: sender, last: end, missed }, Answered { answers, last, early: None })
     }
 
     /// Answers. Never waits: a command that does not read, or has left, misses what does not fit.
@@ -174,8 +176,33 @@ impl Answered {
     async fn next(&mut self) -> Option<Last> {
         match self.answers.recv().await {
             Some(answer) => Some(Last::Answer(answer)),
-            None => self.last.try_recv().ok(),
+            None => self.early.take().map(Last::Answer).or_else(|| self.last.try_recv().ok()),
         }
+    }
+
+    /// Returns when somebody else is to go on, whatever waits to be said before. Cancel safe.
+    async fn released(&mut self) -> oneshot::Sender<(Peer, u64)> {
+        if !self.last.is_terminated() {
+            match (&mut self.last).await {
+                Ok(Last::Released(to)) => return to,
+                Ok(Last::Answer(answer)) => self.early = Some(answer),
+                Err(_) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Leaves what waits to whoever goes on, but for records, and says how many of those are missed.
+    fn give_up(&mut self, peer: &mut Peer) -> u64 {
+        let mut missed = 0;
+        while let Ok(answer) = self.answers.try_recv() {
+            match answer {
+                FromSupervisor::Record(_) => missed += 1,
+                FromSupervisor::Missed(more) => missed += more,
+                answer => peer.send(&answer),
+            }
+        }
+        missed
     }
 }
 
@@ -373,26 +400,27 @@ async fn converse(
 async fn answer(mut peer: Peer, mut answered: Answered, takes_time: bool) {
     loop {
         tokio::select! {
-            next = answered.next() => {
-                let answer = match next {
-                    Some(Last::Answer(answer)) => answer,
-                    Some(Last::Released(to)) => {
-                        let _ = to.send(peer);
-                        return;
-                    }
-                    None => return,
-                };
-                peer.send(&answer);
-                let flushed = match takes_time {
-                    true => peer.flush().await.is_ok(),
-                    false => matches!(timeout(PATIENCE, peer.flush()).await, Ok(Ok(()))),
-                };
-                if !flushed {
+            next = answered.next() => match next {
+                Some(Last::Answer(answer)) => peer.send(&answer),
+                Some(Last::Released(to)) => {
+                    let _ = to.send((peer, 0));
                     return;
                 }
-            }
+                None => return,
+            },
             // There is nothing more to ask here: it has left, or is none of ours after all.
             _ = peer.receive() => return,
+        }
+        let patience = if takes_time { Duration::MAX } else { PATIENCE };
+        tokio::select! {
+            flushed = timeout(patience, peer.flush()) => if !matches!(flushed, Ok(Ok(()))) {
+                return;
+            },
+            to = answered.released() => {
+                let missed = answered.give_up(&mut peer);
+                let _ = to.send((peer, missed));
+                return;
+            }
         }
     }
 }
