@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use wasmcluster_supervisor::{answer_trial, rehearse};
+use wasmcluster_supervisor::{Estate, answer_trial, rehearse};
 
 use super::config;
 use super::exit::{Exit, Failure};
-use super::render;
 use super::serve::options;
+use super::{render, unreadable};
 
 /// Says so on stdout, or on stderr what is in the way. Touches nothing of the one that runs.
 pub(crate) fn main() -> ExitCode {
@@ -23,12 +23,13 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn answer() -> Result<String, Failure> {
+    let shown = Estate::shown_to_us().map_err(|error| unreadable(&error))?;
     let language = std::env::args_os().nth(2);
     let answer = answer_trial(language).map_err(|message| Failure {
         exit: Exit::Failed,
         message,
         hint: Some("stop the app and start it with the new version".into()),
     })?;
-    rehearse(&options(config::parse_again()?)?)?;
+    rehearse(options(config::parse_again()?)?, shown)?;
     Ok(answer)
 }

@@ -124,14 +124,21 @@ fn runtime() -> Result<Runtime, ServeError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Setup)
 }
 
-/// Whether serving could begin, as far as that can be said without touching anything that is in use.
+/// Whether serving could begin, or with a `shown` estate go on, as far as that can be said without touching anything that is
+/// in use.
 ///
 /// # Errors
 /// Says what is in the way.
-pub fn rehearse(options: &Options) -> Result<(), ServeError> {
+pub fn rehearse(options: Options, shown: Option<Estate>) -> Result<(), ServeError> {
+    let runtime = runtime()?;
+    if let Some(estate) = shown {
+        let reread: Reread =
+            Box::new(|| Err(Misconfigured { message: "not in a rehearsal".into(), hint: None }));
+        // Whatever it has started by then is dropped before it does anything.
+        return runtime.block_on(async { assemble(options, estate, reread, |_| ()).map(drop) });
+    }
     let Configuration { component, serving, .. } = &options.configuration;
     if options.watch {
-        let runtime = runtime()?;
         let _inside = runtime.enter();
         watching(component)?;
     }
@@ -182,14 +189,28 @@ async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) ->
     Supervisor::new(means, (claim, queues), first, cluster).run(signals).await
 }
 
-/// Goes on in the place of another program. Whatever may fail because of what there is around us is done before anything of it
-/// is touched, and has that program go on. That one finds nothing in its way which it can do without.
+/// Goes on in the place of another program.
 async fn take_over(
     options: Options,
     estate: Estate,
     reread: Reread,
     records: impl FnMut(Record),
 ) -> Result<Served, ServeError> {
+    let (taken, signals) = assemble(options, estate, reread, records)?;
+    // After it was called back by its descriptor, it would be called by the number of that.
+    let _ = nix::sys::prctl::set_name(c"wasmcluster");
+    taken.run(signals).await
+}
+
+/// Takes everything over, and does nothing with it yet. Whatever may fail because of what there is around us is done before
+/// anything of it is touched, and has the program before this one go on. That one finds nothing in its way which it can do
+/// without.
+fn assemble<R: FnMut(Record)>(
+    options: Options,
+    estate: Estate,
+    reread: Reread,
+    records: R,
+) -> Result<(TakenOver<impl FnMut(Record) + use<R>>, Signals), ServeError> {
     let given = options.clone();
     let Options { configuration, watch, addr: _, cluster, cache: directory, naming: _, run_dir, memory } =
         options;
@@ -217,9 +238,7 @@ async fn take_over(
             return Err(error);
         }
     };
-    // After it was called back by its descriptor, it would be called by the number of that.
-    let _ = nix::sys::prctl::set_name(c"wasmcluster");
-    let Estate { left, mut descriptors, version, failure, .. } = estate;
+    let Estate { left, descriptors, version, failure, .. } = estate;
     let (history, program) = (left.history(), Program::at(left.program.clone()));
     let in_use = descriptors.copy(&left.cache).map_err(ServeError::Setup)?;
     let cache = Arc::new(cache.unwrap_or_else(|| Cache::take(&directory, in_use)));
@@ -229,10 +248,9 @@ async fn take_over(
         let origin = Origin { component, guest, serving, cache, kept, executable };
         Means { options: given, origin, rollout, reread, watch, control, chronicle, records, log, program }
     };
-    let taken = TakenOver::new(*left, means, (cluster, &run_dir), &mut descriptors);
-    // The program before this one is among them, and nobody needs it any more.
-    drop(descriptors);
-    taken.map_err(ServeError::Setup)?.run(version, failure, signals).await
+    // With the descriptors goes the program before this one, which nobody needs any more.
+    let taken = TakenOver::new(*left, (version, failure), means, (cluster, &run_dir), descriptors);
+    Ok((taken.map_err(ServeError::Setup)?, signals))
 }
 
 fn watching(component: &Component) -> Result<Option<Watch>, ServeError> {

@@ -8,7 +8,7 @@ use std::process::{Child as Started, Command};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal as NixSignal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -99,8 +99,13 @@ impl Unreaped {
     }
 
     fn kill(&self) {
-        // It may have ended already, and then nothing is left to do.
-        let _ = kill(self.pid, NixSignal::SIGKILL);
+        // A program that is only shown what it may take over is no parent of it. Nobody else can get the pid of a child of
+        // ours that was not reaped.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if waitid(Id::Pid(self.pid), look).is_ok() {
+            // It may have ended already, and then nothing is left to do.
+            let _ = kill(self.pid, NixSignal::SIGKILL);
+        }
     }
 }
 
@@ -150,6 +155,25 @@ mod tests {
             let mut process = shell("exec sleep 600");
             process.kill();
             assert_eq!(process.wait().await, Exit::Signal(9));
+        });
+    }
+
+    #[test]
+    fn one_that_is_no_child_of_ours_is_left_alone() {
+        run(async {
+            // Its parent is the shell.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "sleep 600 & echo $!; read line; kill $!"]);
+            let shell = shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let (mut parent, mut streams) = Process::start(shell).expect("a shell");
+            let mut line = String::new();
+            let mut stdout = std::io::BufReader::new(streams.stdout.take().expect("a pipe"));
+            std::io::BufRead::read_line(&mut stdout, &mut line).expect("a line");
+            let grandchild = line.trim().parse().expect("a pid");
+            drop(Process::inherited(grandchild).expect("a signal"));
+            assert!(kill(pid(grandchild).expect("a pid"), None).is_ok());
+            drop(streams.stdin.take());
+            parent.wait().await;
         });
     }
 

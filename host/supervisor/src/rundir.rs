@@ -2,7 +2,7 @@
 //!
 //! Whoever can write here could stand in for an app, so every directory must be ours and closed to everybody else.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, openat};
+use nix::fcntl::{AtFlags, openat};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
@@ -21,6 +21,9 @@ use crate::directory::{self, DIRECTORY, Distrust, through};
 use crate::upgrade::{Descriptors, Passed};
 
 const SOCKET: &str = "control.sock";
+
+/// The owner of what was passed on: no process of ours has this pid.
+const NOBODY: u32 = 0;
 
 /// How many names like a taken one are tried, and how often a directory may disappear under our hands.
 const ATTEMPTS: u32 = 1000;
@@ -172,7 +175,7 @@ impl RunDir {
         for number in 1..=names {
             let name = if number == 1 { wanted.clone() } else { wanted.numbered(number) };
             if let Some(directory) = self.try_claim(&name)? {
-                return Ok(AppDir { parent: self, directory, name });
+                return Ok(AppDir { parent: self, directory, name, owner: std::process::id() });
             }
         }
         let pid = self.connect(wanted).ok().flatten().and_then(|stream| pid(&stream));
@@ -183,7 +186,7 @@ impl RunDir {
     ///
     /// The lock is on the directory itself and is held for life: it goes away with its owner however that ends, so
     /// whoever gets it may take over what is in there.
-    fn try_claim(&self, name: &AppName) -> Result<Option<Flock<OwnedFd>>, RunDirError> {
+    fn try_claim(&self, name: &AppName) -> Result<Option<File>, RunDirError> {
         let (name, path) = (name.as_str(), self.path.join(name.as_str()));
         for _ in 0..ATTEMPTS {
             match mkdirat(&self.directory, name, Mode::S_IRWXU) {
@@ -197,11 +200,12 @@ impl RunDir {
                 Err(errno) => return Err(refused(&path, errno)),
             };
             inspect(&directory, &path)?;
-            let directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-                Ok(directory) => directory,
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => return Err(refused(&path, errno)),
-            };
+            let directory = File::from(directory);
+            match directory.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(source)) => return Err(RunDirError::Open { path, source }),
+            }
             if self.still_has(name, &directory) {
                 return Ok(Some(directory));
             }
@@ -210,25 +214,29 @@ impl RunDir {
     }
 
     /// Whether `directory` is what is found under `name`: its last owner may have removed it while we waited our turn.
-    fn still_has(&self, name: &str, directory: &OwnedFd) -> bool {
+    fn still_has(&self, name: &str, directory: &File) -> bool {
         let found = fstatat(&self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let (Ok(found), Ok(ours)) = (found, fstat(directory)) else { return false };
         (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
     }
 }
 
-/// The directory of an app whose name is ours. Dropping it removes it.
+/// The directory of an app whose name is ours. Dropping it removes it, and closes it: that unlocks it, if nobody else was
+/// given the descriptor.
 #[derive(Debug)]
 pub(crate) struct AppDir {
     parent: RunDir,
-    directory: Flock<OwnedFd>,
+    directory: File,
     name: AppName,
+    /// The process that has the app. Whoever else has this was shown it, and removes nothing.
+    owner: u32,
 }
 
 /// An [`AppDir`] on its way to another program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PassedDir {
     name: AppName,
+    owner: u32,
     parent: Passed,
     directory: Passed,
 }
@@ -241,28 +249,19 @@ impl PassedDir {
 
 impl AppDir {
     /// What somebody else needs to go on with it. Until then it is left as it is: with its name, and locked.
-    pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedDir> {
+    pub(crate) fn pass(mut self, descriptors: &mut Descriptors) -> io::Result<PassedDir> {
         let [parent, directory] = [self.parent.directory.as_fd(), self.directory.as_fd()];
         let [parent, directory] = [parent.try_clone_to_owned()?, directory.try_clone_to_owned()?];
-        let passed = PassedDir {
-            name: self.name.clone(),
-            parent: descriptors.put(parent),
-            directory: descriptors.put(directory),
-        };
-        // To drop it would be to remove it, and to unlock it. Two descriptors stay behind, and are closed when the next program
-        // begins: if none does, they are what the attempt has cost.
-        std::mem::forget(self);
-        Ok(passed)
+        let (name, owner) = (self.name.clone(), std::mem::replace(&mut self.owner, NOBODY));
+        Ok(PassedDir { name, owner, parent: descriptors.put(parent), directory: descriptors.put(directory) })
     }
 
     /// Goes on with what somebody else had in the run directory `path`.
     pub(crate) fn take(passed: PassedDir, path: &Path, descriptors: &mut Descriptors) -> io::Result<Self> {
-        let PassedDir { name, parent, directory } = passed;
+        let PassedDir { name, owner, parent, directory } = passed;
         let parent = RunDir { path: path.to_owned(), directory: descriptors.take(parent)? };
         // It is locked already, by this very descriptor.
-        let directory = Flock::lock(descriptors.take(directory)?, FlockArg::LockExclusiveNonblock);
-        let directory = directory.map_err(|(_, errno)| io::Error::from(errno))?;
-        Ok(Self { parent, directory, name })
+        Ok(Self { parent, directory: descriptors.take(directory)?.into(), name, owner })
     }
 
     pub(crate) fn name(&self) -> &AppName {
@@ -275,7 +274,7 @@ impl AppDir {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let listener = UnixListener::bind(through(&*self.directory).join(SOCKET))?;
+        let listener = UnixListener::bind(through(&self.directory).join(SOCKET))?;
         // Until here the directory's own mode has kept others out.
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         fchmodat(self.directory.as_fd(), SOCKET, mode, FchmodatFlags::FollowSymlink)?;
@@ -287,6 +286,9 @@ impl AppDir {
 impl Drop for AppDir {
     /// What cannot be removed is in nobody's way: the next owner of the name takes it over.
     fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
         let _ = unlinkat(self.directory.as_fd(), SOCKET, UnlinkatFlags::NoRemoveDir);
         let _ = unlinkat(&self.parent.directory, self.name.as_str(), UnlinkatFlags::RemoveDir);
     }

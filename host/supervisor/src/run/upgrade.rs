@@ -231,7 +231,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             rejection: self.rejection,
             serving: self.serving,
         };
-        Ok(Estate::new(left, descriptors, self.means.program, tried))
+        Ok(Estate::new(left, descriptors, self.means.program, tried).rehearse().await)
     }
 
     /// Has all workers let go of. What they have done until then comes along.
@@ -270,16 +270,22 @@ pub(crate) struct TakenOver<R> {
     supervisor: Supervisor<R>,
     inputs: Vec<Input>,
     asker: Option<Asker>,
+    /// The version that left it.
+    version: String,
+    /// Why it is not the new program that goes on, if so.
+    failure: Option<String>,
 }
 
 impl<R: FnMut(Record)> TakenOver<R> {
     /// Takes everything over. `means` is what the new program has of its own.
     pub(crate) fn new(
         left: Left,
+        (version, failure): (String, Option<String>),
         means: impl FnOnce(Control) -> Means<R>,
         (settings, run_dir): (Settings, &Path),
-        descriptors: &mut Descriptors,
+        mut descriptors: Descriptors,
     ) -> io::Result<Self> {
+        let descriptors = &mut descriptors;
         let control = Control::take_over(left.control, run_dir, descriptors)?;
         let claim = Claim::take(left.claim, descriptors)?;
         let queues = Queues::of(&claim.slots)?;
@@ -310,17 +316,12 @@ impl<R: FnMut(Record)> TakenOver<R> {
         }
         let wishes = left.wishes.into_iter().map(Input::Signal);
         let inputs = left.inputs.into_iter().map(|(worker, input)| Input::Worker(worker, input));
-        Ok(Self { supervisor, inputs: inputs.chain(wishes).collect(), asker })
+        Ok(Self { supervisor, inputs: inputs.chain(wishes).collect(), asker, version, failure })
     }
 
-    /// Goes on. `failure` is why it is not the new program that does, if so.
-    pub(crate) async fn run(
-        self,
-        version: String,
-        failure: Option<String>,
-        mut signals: Signals,
-    ) -> Result<super::Served, ServeError> {
-        let Self { mut supervisor, inputs, asker } = self;
+    /// Goes on.
+    pub(crate) async fn run(self, mut signals: Signals) -> Result<super::Served, ServeError> {
+        let Self { mut supervisor, inputs, asker, version, failure } = self;
         supervisor.means.chronicle.start(supervisor.builder_says.clone());
         for input in inputs {
             if matches!(input, Input::Signal(Wish::Stop)) {

@@ -4,7 +4,9 @@
 //!
 //! 1. has the new program [try](program) whether it would start, while everything goes on;
 //! 2. lets go of what its tasks hold, and writes down what it knows: an [`Estate`];
-//! 3. executes the new program, which reads that and goes on.
+//! 3. has the new program try once more, now with that: in a process of its own, which takes over everything, does nothing
+//!    with it, and ends;
+//! 4. executes the new program, which goes on.
 //!
 //! The process stays, and with it its pid, its children and whatever it has open. So workers serve on and notice nothing:
 //! their channels and listeners are where they were. Nobody else sees a difference either, but for commands that wait,
@@ -20,6 +22,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,9 +45,10 @@ pub(crate) use self::program::{Program, Tried, Unfit};
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Of what is written down. To be changed with anything in it that an older or a newer version would misread.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Where it is, as `PID:DESCRIPTOR`. The pid tells it from one that was meant for somebody else.
+/// Where it is, as `PID:DESCRIPTOR`. The pid is that of the process that has the app: a child of it is shown the estate, and
+/// whoever is no relation of it finds the variable by chance.
 const VARIABLE: &str = "WASMCLUSTER_ESTATE";
 
 /// What a supervisor leaves to the program that goes on in its place.
@@ -66,6 +70,8 @@ enum Origin {
     Here(Program, Tried),
     /// Another one has left it, and this is what that one wrote.
     Left(Box<Document>),
+    /// Another one, which has it still, shows it to this one.
+    Shown,
 }
 
 /// The arguments and the environment of a program.
@@ -98,7 +104,7 @@ struct Language {
 
 const LANGUAGE: Language = Language { format: FORMAT, protocol: PROTOCOL };
 
-/// Whether an estate was looked for. A second look would take descriptors that have owners.
+/// Whether an estate was found. A second look would take descriptors that have owners.
 static LOOKED: AtomicBool = AtomicBool::new(false);
 
 impl Estate {
@@ -108,39 +114,31 @@ impl Estate {
     /// # Errors
     /// Fails where not even that is possible.
     pub fn left_to_us() -> io::Result<Option<Self>> {
-        let Some(place) = std::env::var_os(VARIABLE) else { return Ok(None) };
-        let place = place.to_str().and_then(|place| place.split_once(':'));
-        let ours = std::process::id().to_string();
-        let Some((_, number)) = place.filter(|(pid, _)| *pid == ours) else { return Ok(None) };
-        if LOOKED.swap(true, Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let number = number.parse().map_err(io::Error::other)?;
-        let mut file = File::from(own(number)?);
-        let mut text = Vec::new();
-        file.rewind()?;
-        file.read_to_end(&mut text)?;
-        let document: Document = serde_json::from_slice(&text)?;
-        if document.descriptors.contains(&number) {
-            return Err(io::Error::other("it has itself among its descriptors"));
-        }
-        let left = match document.language {
-            LANGUAGE => serde_json::from_str(&document.left).map_err(|error| error.to_string()),
-            other => Err(format!("it is in {other:?}, and this version speaks {LANGUAGE:?}")),
-        };
-        match left {
-            Ok(left) => {
-                let descriptors = Descriptors::inherited(&document.descriptors)?;
-                let (version, failure) = (document.version.clone(), document.failure.clone());
-                let origin = Origin::Left(Box::new(document));
-                Ok(Some(Self { left, descriptors, version, failure, origin }))
-            }
+        let Some(document) = Document::find(std::process::id())? else { return Ok(None) };
+        match document.read() {
+            Ok(left) => Self::of(left, *document.clone(), Origin::Left(document)).map(Some),
             Err(reason) => {
-                let reason = format!("what was left to version {VERSION} cannot be read: {reason}");
                 document.give_back(reason.clone());
                 Err(io::Error::other(reason))
             }
         }
+    }
+
+    /// What the program that started this one would leave to it, if it is to be tried with that. To be asked for as
+    /// [`left_to_us`](Self::left_to_us) is.
+    ///
+    /// # Errors
+    /// Fails where it cannot be read.
+    pub fn shown_to_us() -> io::Result<Option<Self>> {
+        let Some(document) = Document::find(parent_id())? else { return Ok(None) };
+        let left = document.read().map_err(io::Error::other)?;
+        Self::of(left, *document, Origin::Shown).map(Some)
+    }
+
+    fn of(left: Left, document: Document, origin: Origin) -> io::Result<Self> {
+        let Document { descriptors, version, failure, .. } = document;
+        let descriptors = Descriptors::inherited(&descriptors)?;
+        Ok(Self { left: Box::new(left), descriptors, version, failure, origin })
     }
 
     /// What this program leaves to one that was tried.
@@ -161,31 +159,59 @@ impl Estate {
         self.left.options(built_in)
     }
 
+    /// Has the program that was tried try once more, with this.
+    pub(crate) async fn rehearse(mut self) -> Self {
+        self.failure = self.try_rehearsing().await.err().map(|unfit| unfit.message);
+        self
+    }
+
+    async fn try_rehearsing(&self) -> Result<(), Unfit> {
+        let (program, document) = self.to_be_left()?;
+        let failed = |error: io::Error| Unfit {
+            message: format!("failed to write down what is to be left: {error}"),
+            hint: None,
+        };
+        let file = document.write().map_err(failed)?;
+        self.descriptors.keep_open(true).map_err(failed)?;
+        let tried = program.try_with(&Document::place(&file)).await;
+        self.descriptors.keep_open(false).map_err(failed)?;
+        tried.map(drop)
+    }
+
     /// Executes the new program in the place of this one, called as this one was. Comes back only where that is not possible,
     /// to go on with.
     ///
     /// Threads end where they are, so nothing that matters must be under way in one.
     #[must_use]
     pub fn execute(mut self) -> Self {
-        self.failure = Some(match self.try_execute() {
-            Ok(never) => match never {},
-            Err(unfit) => unfit.message,
-        });
+        if !self.is_back() {
+            self.failure = Some(match self.try_executing() {
+                Ok(never) => match never {},
+                Err(unfit) => unfit.message,
+            });
+        }
         self
     }
 
-    fn try_execute(&self) -> Result<Infallible, Unfit> {
-        let Origin::Here(program, tried) = &self.origin else {
-            return Err(Unfit { message: "it is somebody else's to leave".into(), hint: None });
-        };
-        program.is_still(tried)?;
-        let failed = |error: io::Error| Unfit {
+    fn try_executing(&self) -> Result<Infallible, Unfit> {
+        let (program, document) = self.to_be_left()?;
+        document.execute(program.path(), &self.descriptors).map_err(|error| Unfit {
             message: format!("`{}` cannot be executed: {error}", program.path().display()),
             hint: None,
+        })
+    }
+
+    /// What is to be left, and to which program, if that is still the one that was tried.
+    fn to_be_left(&self) -> Result<(&Program, Document), Unfit> {
+        let unfit = |message: String| Unfit { message, hint: None };
+        let Origin::Here(program, tried) = &self.origin else {
+            return Err(unfit("it is somebody else's to leave".into()));
         };
-        self.document()
-            .and_then(|document| document.execute(program.path(), &self.descriptors))
-            .map_err(failed)
+        program.is_still(tried)?;
+        let document = self.document();
+        let document =
+            document.map_err(|error| unfit(format!("failed to write down what is to be left: {error}")))?;
+        Ok((program, document))
     }
 
     fn document(&self) -> io::Result<Document> {
@@ -212,6 +238,40 @@ impl Estate {
 }
 
 impl Document {
+    /// The one that a process has for us; none if it has none.
+    fn find(process: u32) -> io::Result<Option<Box<Self>>> {
+        let Some(place) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        let place = place.to_str().and_then(|place| place.split_once(':'));
+        let Some((_, number)) = place.filter(|(pid, _)| *pid == process.to_string()) else { return Ok(None) };
+        if LOOKED.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let number = number.parse().map_err(io::Error::other)?;
+        let mut file = File::from(own(number)?);
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        let document: Self = serde_json::from_slice(&text)?;
+        if document.descriptors.contains(&number) {
+            return Err(io::Error::other("it has itself among its descriptors"));
+        }
+        Ok(Some(Box::new(document)))
+    }
+
+    /// Where a program finds the one that was written to `file`.
+    fn place(file: &File) -> String {
+        format!("{}:{}", std::process::id(), file.as_raw_fd())
+    }
+
+    /// What is written in it.
+    fn read(&self) -> Result<Left, String> {
+        let left = match self.language {
+            LANGUAGE => serde_json::from_str(&self.left).map_err(|error| error.to_string()),
+            other => Err(format!("it is in {other:?}, and this version speaks {LANGUAGE:?}")),
+        };
+        left.map_err(|reason| format!("what was left to version {VERSION} cannot be read: {reason}"))
+    }
+
     /// Executes the program that wrote this.
     fn give_back(&self, reason: String) {
         let back = Self { failure: Some(reason), ..self.clone() };
@@ -227,12 +287,17 @@ impl Document {
         Err(error)
     }
 
-    fn write_and_execute(&self, program: &Path) -> io::Result<Infallible> {
+    fn write(&self) -> io::Result<File> {
         // Without CLOEXEC, so that the next program has it.
         let mut file = File::from(memfd_create("wasmcluster-estate", MFdFlags::empty())?);
         file.write_all(&serde_json::to_vec(self)?)?;
+        Ok(file)
+    }
+
+    fn write_and_execute(&self, program: &Path) -> io::Result<Infallible> {
+        let file = self.write()?;
         let mut environment = self.called.environment.clone();
-        environment.push(CString::new(format!("{VARIABLE}={}:{}", std::process::id(), file.as_raw_fd()))?);
+        environment.push(CString::new(format!("{VARIABLE}={}", Self::place(&file)))?);
         let program = CString::new(program.as_os_str().as_bytes())?;
         let Err(errno) = execve(&program, &self.called.arguments, &environment);
         Err(errno.into())

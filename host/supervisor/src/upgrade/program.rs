@@ -12,9 +12,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::spoken;
+use super::{VARIABLE, spoken};
 use crate::watch::{Identity, identity};
 
 /// First argument of a program that is to say whether it would go on.
@@ -28,6 +28,12 @@ const MOST: u64 = 64 << 10;
 
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same while everything waits for it.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long somebody may still have it open to write to it. A child of whoever wrote it has, until that executes something.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What this process was started from.
 const OWN: &str = "/proc/self/exe";
@@ -77,33 +83,55 @@ impl Program {
 
     /// Asks it whether it would go on, under our arguments and with what our environment and our files say now.
     pub(crate) async fn try_out(&self) -> Result<Tried, Unfit> {
+        self.ask(None).await
+    }
+
+    /// The same with the estate in this place, which it is to take over as if it were to go on.
+    pub(super) async fn try_with(&self, place: &str) -> Result<Tried, Unfit> {
+        self.ask(Some(place)).await
+    }
+
+    async fn ask(&self, place: Option<&str>) -> Result<Tried, Unfit> {
         let unfit = |reason: String, hint: Option<&str>| Unfit {
             message: format!("`{}` {reason}", self.path.display()),
             hint: hint.map(str::to_owned),
         };
         let identity =
             identity(&self.path).map_err(|error| unfit(format!("cannot be looked at: {error}"), None))?;
+        let patience = if place.is_some() { SHORT_PATIENCE } else { PATIENCE };
         let mut command = Command::new(&self.path);
         command.arg(TRIAL_ROLE).arg(spoken()).args(std::env::args_os().skip(1));
+        // What we were left ourselves is no more.
+        command.env_remove(VARIABLE).envs(place.map(|place| (VARIABLE, place)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                let hint = "it is to be a `wasmcluster` for this machine, and executable";
-                return Err(unfit(format!("cannot be executed: {error}"), Some(hint)));
+        let busy_until = Instant::now() + BUSY;
+        let mut child = loop {
+            match command.spawn() {
+                Ok(child) => break child,
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    if Instant::now() > busy_until {
+                        let hint = "try again when it is complete";
+                        return Err(unfit("is still being written".into(), Some(hint)));
+                    }
+                    sleep(BUSY / 100).await;
+                }
+                Err(error) => {
+                    let hint = "it is to be a `wasmcluster` for this machine, and executable";
+                    return Err(unfit(format!("cannot be executed: {error}"), Some(hint)));
+                }
             }
         };
         let pid = child.id().unwrap_or_default();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ended = timeout(PATIENCE, async { tokio::join!(child.wait(), read(stdout), read(stderr)) }).await;
+        let ended = timeout(patience, async { tokio::join!(child.wait(), read(stdout), read(stderr)) }).await;
         let said = match ended {
             Ok((Ok(status), stdout, stderr)) => Said { pid, status, stdout, stderr },
             Ok((Err(error), ..)) => return Err(unfit(format!("cannot be waited for: {error}"), None)),
             Err(_) => {
                 // Whatever it has started, too.
                 let _ = killpg(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
-                let reason = format!("did not say within {} s that it would take over", PATIENCE.as_secs());
+                let reason = format!("did not say within {} s that it would take over", patience.as_secs());
                 return Err(unfit(reason, None));
             }
         };
