@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{RawClient, Response, Server, computed, eventually, resident_memory};
+use crate::support::{RawClient, Response, Server, computed, eventually, peak_memory, resident_memory};
 
 /// How often the log has a line with these words.
 fn said(server: &Server, words: &str) -> usize {
@@ -308,6 +308,18 @@ fn a_flood_of_lines_costs_lines_and_neither_memory_nor_neighbours() {
             (shown + dropped == LINES).then_some(())
         });
     });
+}
+
+/// The beginning of a body is taken from a guest before it sends the response; of many responses, of one.
+#[test]
+fn responses_that_are_not_sent_take_no_memory_of_the_worker() {
+    let server = Server::of("zoo-p3").instances(1).start();
+    let before = resident_memory(server.worker());
+    let answer = server.get("/responses?n=60&size=2097152").expect_status(200);
+    assert_eq!(answer.body.len(), 2 << 20);
+    // In the guest's own memory they are 120 MiB.
+    let grown = peak_memory(server.worker()) - before;
+    assert!(grown < 150 << 20, "{} MiB", grown >> 20);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) use self::load::{Kind, Load, Outcome, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files,
+    abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files, peak_memory,
     proportional_memory, resident_memory, running_in, signal, stop,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};

@@ -59,6 +59,14 @@ pub(crate) fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
+/// The most bytes of memory that a process has ever had (RSS).
+#[track_caller]
+pub(crate) fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 /// Bytes of memory a process has, what it has in common with others included (RSS).
 #[track_caller]
 pub(crate) fn resident_memory(pid: u32) -> u64 {

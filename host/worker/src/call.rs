@@ -164,6 +164,7 @@ async fn call_p3(
     let mut instance = pool.take().await?;
     let Instance { store, exports, .. } = &mut instance;
     let request = absolute(request, authority);
+    store.data_mut().read_early();
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
     store

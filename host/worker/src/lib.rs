@@ -15,6 +15,7 @@ mod call;
 mod connection;
 mod connections;
 mod drain;
+mod early;
 mod engine;
 mod epoch;
 mod failure;

@@ -5,6 +5,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
+use crate::early;
 use crate::state::State;
 
 /// A linker with everything a component may import.
@@ -26,6 +27,7 @@ pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<S
     if shape == Shape::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        early::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

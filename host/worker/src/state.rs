@@ -23,6 +23,8 @@ pub(crate) struct State {
     /// Made at the first use: most requests never touch it, and it seeds two random generators.
     wasi: Option<Box<WasiCtx>>,
     limits: StoreLimits,
+    /// Whether the body of the next response is read from the moment it is made.
+    reads_early: bool,
 }
 
 impl State {
@@ -33,7 +35,18 @@ impl State {
             hooks: Hooks { grants: Arc::clone(grants) },
             wasi: None,
             limits: StoreLimitsBuilder::new().memory_size(grants.max_memory_size()).build(),
+            reads_early: false,
         }
+    }
+
+    /// Has the body of the first response to a request read from the moment it is made.
+    pub(crate) fn read_early(&mut self) {
+        self.reads_early = true;
+    }
+
+    /// Whether a response that is being made is the first one.
+    pub(crate) fn reads_early(&mut self) -> bool {
+        std::mem::take(&mut self.reads_early)
     }
 
     pub(crate) fn limits(&mut self) -> &mut StoreLimits {

@@ -134,6 +134,20 @@ pub fn length(query: &Query) -> Response {
     })
 }
 
+/// Makes responses that nobody asked for, lets whoever wants it have their bodies, and answers with the last.
+pub async fn responses(query: &Query) -> Response {
+    let (n, size) = (query.number("n", 1), query.number("size", 16));
+    let response = || {
+        respond::text(200, async move |body| {
+            body.write(zoo::chunk(0, size)).await?;
+            Ok(None)
+        })
+    };
+    let mut made: Vec<_> = (0..n).map(|_| response()).collect();
+    sleep(100).await;
+    made.pop().expect("at least one")
+}
+
 pub fn trailers() -> Response {
     let headers = respond::fields(&[("content-type", "text/plain"), ("trailer", "x-checksum")]);
     respond::start(200, headers, async |body| {

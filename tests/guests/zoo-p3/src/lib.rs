@@ -30,6 +30,7 @@ impl Guest for Zoo {
             "/stream" => bodies::stream(&query),
             "/huge" => bodies::huge(&query),
             "/length" => bodies::length(&query),
+            "/responses" => bodies::responses(&query).await,
             "/trailers" => bodies::trailers(),
 
             "/headers" => heads::headers(&query),
