@@ -44,14 +44,21 @@ fn an_aborted_upload_that_its_guest_does_not_read_ends_with_its_time() {
 #[test]
 fn a_client_that_has_said_all_it_will_is_still_answered() {
     survived(&[], |server| {
+        for path in ["/", "/slow?ms=300", "/spin?ms=30", "/stream?chunks=3&ms=100"] {
+            let mut client = server.connect();
+            // So that the worker finds the request and the end in one look.
+            stop(server.worker());
+            client.send_head("GET", path, &[]);
+            client.stream().shutdown(Shutdown::Write).unwrap();
+            signal(server.worker(), SIGCONT);
+            client.response().expect_status(200);
+            client.expect_close();
+        }
         let mut client = server.connect();
-        // So that the worker finds the request and the end in one look.
-        stop(server.worker());
-        client.send_head("GET", "/", &[]);
+        client.send_head("POST", "/discard", &[("content-length", "4")]);
+        client.send("body");
         client.stream().shutdown(Shutdown::Write).unwrap();
-        signal(server.worker(), SIGCONT);
-        client.response().expect_status(200);
-        client.expect_close();
+        assert_eq!(client.response().expect_status(200).text(), "4\n");
     });
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Exchange, Upload};
+use crate::connections::Activity;
 
 /// A body that fails when no frame comes for `patience`.
 ///
@@ -19,23 +20,25 @@ pub(crate) struct Patient<B> {
     body: B,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
-    exchange: Option<Arc<Exchange>>,
+    told: Option<(Arc<Exchange>, Activity)>,
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, waiting: None, exchange: None }
+        Self { body, patience, waiting: None, told: None }
     }
 
-    /// Tells `exchange` how reading the body ends.
-    pub(crate) fn telling(mut self, exchange: Arc<Exchange>) -> Self {
-        self.exchange = Some(exchange);
+    /// Tells `exchange` how reading the body ends, and `activity` that it has.
+    pub(crate) fn telling(mut self, exchange: Arc<Exchange>, activity: Activity) -> Self {
+        activity.uploading(true);
+        self.told = Some((exchange, activity));
         self
     }
 
     fn tell(&self, upload: Upload) {
-        if let Some(exchange) = &self.exchange {
+        if let Some((exchange, activity)) = &self.told {
             exchange.upload(upload);
+            activity.uploading(false);
         }
     }
 }

@@ -75,6 +75,10 @@ pub(crate) struct Entry {
     blocked: AtomicU64,
     /// The client sends what nobody will read.
     unread: AtomicBool,
+    /// The client has said all it will, and is told that it was heard when its last answer is complete.
+    ended: AtomicBool,
+    /// Whether the last request's body has not come to its end, or to ours with it.
+    uploading: AtomicBool,
     /// Responses whose guest has run out of time, and whose client does not take what would tell it so.
     overdue: AtomicU32,
     /// When the last of them became that.
@@ -93,6 +97,15 @@ mod head {
     pub(super) const FIRST: u8 = 2;
     /// Nothing of the first one here has come; the request before it was answered by another worker.
     pub(super) const ADOPTED: u8 = 3;
+}
+
+/// What a client may expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Nothing,
+    /// An answer to a request of which there may be more to come.
+    AnswerToUpload,
+    Answer,
 }
 
 /// What a connection of HTTP/1.1 is in the middle of.
@@ -373,15 +386,33 @@ impl Activity {
         entry.since.store(entry.now(), Ordering::Relaxed);
     }
 
-    /// Whether a request is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.0.requests.load(Ordering::Relaxed) > 0
+    /// What a client of HTTP/1.1 may still expect that says nothing more.
+    pub(crate) fn owed(&self) -> Owed {
+        let entry = &self.0;
+        if entry.requests.load(Ordering::Relaxed) == 0 || entry.http2.load(Ordering::Relaxed) {
+            Owed::Nothing
+        } else if entry.uploading.load(Ordering::Relaxed) {
+            Owed::AnswerToUpload
+        } else {
+            Owed::Answer
+        }
+    }
+
+    /// The client has said all it will.
+    pub(crate) fn ended(&self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Of the body of the request that has just begun there is more to come, or has all come.
+    pub(crate) fn uploading(&self, uploading: bool) {
+        self.0.uploading.store(uploading, Ordering::Relaxed);
     }
 
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
         if self.0.requests.fetch_add(1, Ordering::Relaxed) == 0 {
             self.0.head.store(head::IDLE, Ordering::Relaxed);
+            self.0.uploading.store(false, Ordering::Relaxed);
             self.0.since.store(self.0.now(), Ordering::Relaxed);
         }
     }
@@ -390,6 +421,11 @@ impl Activity {
     pub(crate) fn request_ended(&self) {
         if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.since.store(self.0.now(), Ordering::Relaxed);
+            if self.0.ended.load(Ordering::Relaxed)
+                && let Some(waker) = self.0.waker.get()
+            {
+                waker.wake_by_ref();
+            }
         }
     }
 
@@ -422,74 +458,4 @@ impl Activity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { head: 10, keep_alive: 75, stall: 30, request: 20, overdue: 5 };
-
-    fn entry(requests: u32, in_head: bool, http2: bool, blocked: u64) -> Entry {
-        Entry {
-            http2: AtomicBool::new(http2),
-            requests: AtomicU32::new(requests),
-            head: AtomicU8::new(if in_head { head::LATER } else { head::IDLE }),
-            since: AtomicU64::new(100),
-            blocked: AtomicU64::new(blocked),
-            ..Entry::default()
-        }
-    }
-
-    #[test]
-    fn each_state_has_its_own_limit() {
-        const NEVER: u64 = u64::MAX;
-        let cases = [
-            ("a head may take its time", entry(0, true, false, NEVER), 110, Order::Serve),
-            ("but not more", entry(0, true, false, NEVER), 111, Order::Cut),
-            ("an idle connection is kept", entry(0, false, false, NEVER), 175, Order::Serve),
-            ("but not for ever", entry(0, false, false, NEVER), 176, Order::Close),
-            ("a request has its own deadline", entry(1, false, false, NEVER), 1_000, Order::Serve),
-            ("unless its client stopped reading", entry(1, false, false, 115), 121, Order::Cut),
-            ("a reader may pause", entry(1, false, false, 101), 120, Order::Serve),
-            ("but not for ever", entry(1, false, true, 101), 132, Order::Cut),
-            ("frames between requests are no head", entry(0, true, true, NEVER), 150, Order::Serve),
-            ("an idle HTTP/2 connection is closed, too", entry(0, false, true, NEVER), 176, Order::Close),
-        ];
-        for (what, entry, now, expected) in cases {
-            assert_eq!(entry.judge(now, &LIMITS), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn a_client_that_does_not_take_the_end_of_a_response_is_left() {
-        let entry = entry(1, false, true, u64::MAX);
-        entry.overdue.store(1, Ordering::Relaxed);
-        entry.overdue_since.store(100, Ordering::Relaxed);
-        assert_eq!(entry.judge(105, &LIMITS), Order::Serve);
-        assert_eq!(entry.judge(106, &LIMITS), Order::Cut);
-    }
-
-    #[test]
-    fn only_what_waits_for_a_request_may_move() {
-        let at = |head, requests, blocked| {
-            let entry = entry(requests, false, false, blocked);
-            entry.head.store(head, Ordering::Relaxed);
-            entry
-        };
-        assert_eq!(at(head::FIRST, 0, u64::MAX).rest(), Rest::Beginning);
-        assert_eq!(at(head::ADOPTED, 0, u64::MAX).rest(), Rest::Beginning);
-        assert_eq!(at(head::IDLE, 0, u64::MAX).rest(), Rest::BetweenRequests);
-        assert_eq!(at(head::LATER, 0, u64::MAX).rest(), Rest::BetweenRequests);
-        assert_eq!(at(head::IDLE, 1, u64::MAX).rest(), Rest::Busy);
-        assert_eq!(at(head::IDLE, 0, 100).rest(), Rest::Busy, "the last response is not written");
-        let lingering = at(head::IDLE, 0, u64::MAX);
-        lingering.unread.store(true, Ordering::Relaxed);
-        assert_eq!(lingering.rest(), Rest::Busy);
-    }
-
-    #[test]
-    fn orders_only_get_stricter() {
-        let entry = entry(0, false, false, u64::MAX);
-        entry.tell(Order::Cut);
-        entry.tell(Order::Close);
-        assert_eq!(entry.order(), Order::Cut);
-    }
-}
+mod tests;

@@ -57,7 +57,7 @@ impl Service<Request<Incoming>> for Responder {
         let head_only = request.method() == Method::HEAD;
         let last = ends_connection(&request);
         let (last, stage) = match self.authority(&request) {
-            Ok(authority) => (last, Stage::admit(self.app, request, authority)),
+            Ok(authority) => (last, Stage::admit(self.app, &self.activity, request, authority)),
             // Who sends this may mean something else by what follows, too.
             Err(refusal) => (true, Stage::Refused(refusal)),
         };
@@ -103,14 +103,22 @@ struct Asked {
 }
 
 impl Stage {
-    fn admit(app: &'static App, request: Request<Incoming>, authority: Authority) -> Self {
+    fn admit(
+        app: &'static App,
+        activity: &Activity,
+        request: Request<Incoming>,
+        authority: Authority,
+    ) -> Self {
         let mut deadline = Deadline::after(app.serving.timeout);
         match app.places.try_acquire() {
-            Ok(place) => Self::Asked(Asked::new(app, request, authority, (place, deadline))),
-            Err(_) => Self::Waiting(Box::pin(async move {
-                let place = deadline.place(app).await?;
-                Ok(Asked::new(app, request, authority, (place, deadline)))
-            })),
+            Ok(place) => Self::Asked(Asked::new(app, activity, request, authority, (place, deadline))),
+            Err(_) => {
+                let activity = activity.clone();
+                Self::Waiting(Box::pin(async move {
+                    let place = deadline.place(app).await?;
+                    Ok(Asked::new(app, &activity, request, authority, (place, deadline)))
+                }))
+            }
         }
     }
 }
@@ -118,6 +126,7 @@ impl Stage {
 impl Asked {
     fn new(
         app: &'static App,
+        activity: &Activity,
         request: Request<Incoming>,
         authority: Authority,
         entry: (SemaphorePermit<'static>, Deadline),
@@ -130,7 +139,7 @@ impl Asked {
                 exchange.upload(Upload::Complete);
                 body
             } else {
-                body.telling(Arc::clone(&exchange))
+                body.telling(Arc::clone(&exchange), activity.clone())
             }
         });
         let guest = Guest::new(app, &exchange, request, authority, entry);

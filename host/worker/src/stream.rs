@@ -8,15 +8,21 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::connections::Activity;
+use crate::connections::{Activity, Owed};
 
 /// What every HTTP/2 connection begins with; no HTTP/1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long what nobody will read is read on, so that the client gets its response.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a client that has said all it will, and may have left, is worked for without a byte that it could take.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// The same for one whose request may not be complete.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// So many bytes are sooner copied into one piece than written as several.
 const SMALL: usize = 512;
@@ -43,15 +49,17 @@ pub(crate) struct Stream {
     socket: TcpStream,
     activity: Activity,
     blocked: bool,
-    /// The client has said all it will.
-    ended: bool,
+    /// When the client has said all it will, or was sent something after that.
+    ended: Option<Instant>,
+    /// Armed while it is worked for all the same.
+    last_word: Option<Pin<Box<Sleep>>>,
     /// Armed when the socket was shut down with something still to come from the client.
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
     pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity) -> Self {
-        Self { ahead, socket, activity, blocked: false, ended: false, lingering: None }
+        Self { ahead, socket, activity, blocked: false, ended: None, last_word: None, lingering: None }
     }
 
     /// The socket, and what was read from it and is still to be given.
@@ -72,8 +80,25 @@ impl Stream {
                 Poll::Pending => break,
             }
         }
-        let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         lingering.as_mut().poll(cx).map(Ok)
+    }
+
+    /// Ready once a client that has said all it will need not be worked for any more.
+    fn poll_last_word(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.activity.ended();
+        let since = *self.ended.get_or_insert_with(Instant::now);
+        let until = match self.activity.owed() {
+            Owed::Nothing => return Poll::Ready(()),
+            // All of the request may be there, and nobody have come to see that.
+            Owed::AnswerToUpload => since + GLANCE,
+            Owed::Answer => since + LAST_WORD,
+        };
+        let timer = self.last_word.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(cx)
     }
 
     /// Passes on what a write came to. The flag keeps the common case, a write that goes through, free.
@@ -81,6 +106,10 @@ impl Stream {
         if written.is_pending() != self.blocked {
             self.blocked = written.is_pending();
             self.activity.blocked(self.blocked);
+        }
+        if self.ended.is_some() && matches!(written, Poll::Ready(Ok(_))) {
+            // It would be refused if nobody was there.
+            self.ended = Some(Instant::now());
         }
         written
     }
@@ -97,14 +126,10 @@ impl AsyncRead for Stream {
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.socket).poll_read(cx, buf);
-        if matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before && !this.ended {
-            // A client may say all it will in one breath. Asked for the end before the request was looked at, hyper would
-            // drop it: what can be answered at once is, and hears of the end after that.
-            this.ended = true;
-            if this.activity.is_busy() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+        if matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before {
+            // A client may say all it will in one breath, and wait. hyper takes its end for a goodbye and drops what it has
+            // asked for, so it hears of that after the answer.
+            ready!(this.poll_last_word(cx));
         }
         if read.is_ready() {
             this.activity.received();
