@@ -17,7 +17,7 @@ const SCALES: [usize; 4] = [2, 4, 6, 4];
 
 /// One that serves the last of the versions.
 fn start(network: &Network) -> Server {
-    Server::of(VERSIONS[3]).instances(SLOTS).args(["--bake", "0s"]).addr(network.server()).start()
+    Server::installed(VERSIONS[3]).instances(SLOTS).args(["--bake", "0s"]).addr(network.server()).start()
 }
 
 fn push(server: &Server, turn: usize) {
@@ -33,6 +33,12 @@ fn restart(server: &Server, turn: usize) {
     server.command(["restart", &(turn % SCALES[0]).to_string()]).run().expect_code(0);
 }
 
+/// By the same program, which is a new process's worth of work all the same.
+fn upgrade(server: &Server, _turn: usize) {
+    server.command(["upgrade"]).run().expect_code(0);
+}
+
+/// Those that may come at once.
 const CHANGES: [fn(&Server, usize); 3] = [push, scale, restart];
 
 /// Accepts what the versions answer, each by itself.
@@ -75,9 +81,10 @@ fn lose_nothing(clients: &str, load: impl Fn(&Network, &Server) -> Load + Sync) 
     Network::delayed(|network| {
         let server = start(network);
         let load = of_any_version(load(network, &server).rate(RATE)).start();
-        let each = REQUESTS / (TIMES * CHANGES.len()) as u64 + 1;
+        let changes = CHANGES.into_iter().chain([upgrade as fn(&Server, usize)]);
+        let each = REQUESTS / (TIMES * changes.clone().count()) as u64 + 1;
         for turn in 0..TIMES {
-            for change in CHANGES {
+            for change in changes.clone() {
                 let so_far = load.answered();
                 change(&server, turn);
                 eventually("answers", || (load.answered() >= so_far + each).then_some(()));
@@ -88,7 +95,7 @@ fn lose_nothing(clients: &str, load: impl Fn(&Network, &Server) -> Load + Sync) 
         assert!(outcome.ok >= REQUESTS && outcome.tags.len() == 2, "{outcome}");
         print_row(
             &format!(
-                "{TIMES} pushes, {TIMES} changes of scale and {TIMES} restarts; {SLOTS} slots, round trip {}, {} requests/s: {clients}",
+                "{TIMES} pushes, changes of scale, restarts and upgrades each; {SLOTS} slots, round trip {}, {} requests/s: {clients}",
                 shown(network.round_trip()),
                 grouped(RATE.into())
             ),

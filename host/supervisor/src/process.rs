@@ -129,6 +129,9 @@ fn pid(number: u32) -> io::Result<Pid> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
     use super::*;
 
     fn run<T>(test: impl Future<Output = T>) -> T {
@@ -164,11 +167,11 @@ mod tests {
             // Its parent is the shell.
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", "sleep 600 & echo $!; read line; kill $!"]);
-            let shell = shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped());
             let (mut parent, mut streams) = Process::start(shell).expect("a shell");
             let mut line = String::new();
-            let mut stdout = std::io::BufReader::new(streams.stdout.take().expect("a pipe"));
-            std::io::BufRead::read_line(&mut stdout, &mut line).expect("a line");
+            let mut stdout = BufReader::new(streams.stdout.take().expect("a pipe"));
+            stdout.read_line(&mut line).expect("a line");
             let grandchild = line.trim().parse().expect("a pid");
             drop(Process::inherited(grandchild).expect("a signal"));
             assert!(kill(pid(grandchild).expect("a pid"), None).is_ok());

@@ -99,16 +99,13 @@ fn owners_that_come_and_go_never_meet() {
 #[test]
 fn what_a_killed_supervisor_left_is_taken_over() {
     let scratch = Scratch::new("stale");
-    let app = scratch.open().claim(&exactly("demo")).expect("free");
+    let mut app = scratch.open().claim(&exactly("demo")).expect("free");
     drop(app.listen().expect("a socket"));
-    // As SIGKILL would: the lock is gone, and nothing else.
-    let AppDir { parent, directory, name: _ } = &app;
-    assert_eq!(parent.names().expect("readable"), [name("demo")]);
-    fs::rename(through(&**directory).join(SOCKET), scratch.0.join("kept")).expect("ours");
+    // As SIGKILL would: the lock is gone, and nothing else. So it is with who is no owner.
+    app.owner = NOBODY;
     drop(app);
-    fs::create_dir(scratch.0.join("demo")).expect("ours");
-    fs::set_permissions(scratch.0.join("demo"), Permissions::from_mode(0o700)).expect("ours");
-    fs::rename(scratch.0.join("kept"), scratch.0.join("demo/control.sock")).expect("ours");
+    assert_eq!(scratch.open().names().expect("readable"), [name("demo")]);
+    assert!(scratch.0.join("demo").join(SOCKET).exists());
     assert!(scratch.open().connect(&name("demo")).expect("ours").is_none());
     let app = scratch.open().claim(&exactly("demo")).expect("free");
     let _listener = app.listen().expect("a socket");
