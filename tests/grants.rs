@@ -334,6 +334,22 @@ fn a_granted_port_is_the_only_one() {
     assert_eq!(other.counts(), (0, 0));
 }
 
+/// Each request that it serves, also where its instance has served others.
+#[test]
+fn a_guest_sends_so_many_requests_and_no_more() {
+    let elsewhere = Elsewhere::start();
+    let addr = elsewhere.addr.to_string();
+    Server::of_both_zoos(&["--allow-outbound", &addr, "--max-outbound-requests", "3"], |server| {
+        let ask = |n: u32| server.get(&format!("/outbound?n={n}&url=http://{addr}/"));
+        let (_, before) = elsewhere.counts();
+        ask(3).expect_status(200);
+        assert!(ask(4).expect_status(502).text().contains("HttpRequestDenied"));
+        server.wait_for_stderr("the guest asked for more than 3 requests while it serves one");
+        ask(3).expect_status(200);
+        assert_eq!(elsewhere.counts().1 - before, 9);
+    });
+}
+
 #[test]
 fn a_name_reaches_the_loopback_only_if_it_was_named() {
     let elsewhere = Elsewhere::start();

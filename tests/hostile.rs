@@ -7,6 +7,7 @@ mod head;
 mod http2;
 mod leaving;
 mod silence;
+mod size;
 mod unread;
 
 use std::io::ErrorKind;

@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{RawClient, Response, Server, computed, eventually, peak_memory, resident_memory};
+use crate::support::{
+    Connection, RawClient, Response, Server, block_on, computed, eventually, peak_memory, resident_memory,
+};
 
 /// How often the log has a line with these words.
 fn said(server: &Server, words: &str) -> usize {
@@ -323,6 +325,21 @@ fn responses_that_are_not_sent_take_no_memory_of_the_worker() {
 }
 
 #[test]
+fn handles_beyond_the_limit_cost_the_guest_its_request() {
+    for (args, fits, most) in [(&[][..], 9_000, 10_000), (&["--max-resources", "100"], 90, 100)] {
+        Server::of_both_zoos(args, |server| {
+            let held = server.get(&format!("/handles?n={fits}"));
+            assert_eq!(held.expect_status(200).text(), format!("held {fits} handles\n"));
+            for path in [format!("/handles?n={most}"), "/handles".into()] {
+                expect_blank(&server.get(&path), 500, "the handler failed\n");
+            }
+            server.wait_for_stderr("the guest held more resources of the host than it may");
+            server.get("/").expect_status(200);
+        });
+    }
+}
+
+#[test]
 fn requests_beyond_the_cap_take_turns() {
     Server::of_both_zoos(&["--max-concurrent-requests", "1"], |server| {
         let began = Instant::now();
@@ -334,6 +351,29 @@ fn requests_beyond_the_cap_take_turns() {
             assert_eq!(client.response().expect_status(200).text(), "slept 300 ms\n");
         }
         assert!(began.elapsed() >= Duration::from_millis(900), "they ran at the same time");
+    });
+}
+
+#[test]
+fn requests_beyond_those_that_may_wait_are_told_to_come_again() {
+    let args = ["--max-concurrent-requests", "1", "--max-waiting-requests", "2"];
+    Server::of_both_zoos(&args, |server| {
+        block_on(async {
+            // On one connection, which has been accepted.
+            let client = Connection::http2(server.addr).await;
+            let requests = (0..8).map(|_| {
+                let mut client = client.clone();
+                tokio::spawn(async move { client.get("/slow?ms=500").await.unwrap() })
+            });
+            let mut answers = Vec::new();
+            for request in requests.collect::<Vec<_>>() {
+                answers.push(request.await.unwrap());
+            }
+            let refused = answers.iter().filter(|answer| answer.status == 503).collect::<Vec<_>>();
+            assert_eq!(refused.len(), 5, "one is served, and two wait");
+            assert!(refused.iter().all(|answer| answer.headers["retry-after"] == "1"));
+            assert_eq!(client.clone().get("/").await.unwrap().status, 200);
+        });
     });
 }
 

@@ -25,8 +25,8 @@ use self::commands::{
 };
 use super::exit::EXIT_CODES;
 use super::values::{
-    Factor, Percent, Timeout, address, directory, duration, header_size, heartbeat, memory_size, pair, path,
-    percent, positive_duration, process_size, variable,
+    BodySize, Factor, Percent, Timeout, address, directory, duration, header_size, heartbeat, memory_size,
+    pair, path, percent, positive_duration, process_size, variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -297,6 +297,21 @@ pub(crate) struct ServeArgs {
     #[arg(help_heading = INSTANCES, value_parser = memory_size)]
     pub(crate) max_memory_size: u64,
 
+    /// How many resources of the host an instance may hold
+    ///
+    /// Header lists, requests, responses, bodies, streams, files and the like. One more ends the request with a status of
+    /// 500.
+    #[arg(long, env = "WASMCLUSTER_MAX_RESOURCES", value_name = "N", default_value = "10000")]
+    #[arg(help_heading = INSTANCES, value_parser = value_parser!(u32).range(64..=10_000_000))]
+    pub(crate) max_resources: u32,
+
+    /// How many requests a guest may send while it serves one
+    ///
+    /// Those that are granted by `--allow-outbound`. More are denied.
+    #[arg(long, env = "WASMCLUSTER_MAX_OUTBOUND_REQUESTS", value_name = "N", default_value = "1000")]
+    #[arg(help_heading = INSTANCES)]
+    pub(crate) max_outbound_requests: u32,
+
     /// How many requests an instance serves [default: 1 for 0.2, 128 for 0.3]
     ///
     /// With more than 1, what a request leaves in the guest's memory is there for the next one. The default depends on
@@ -325,6 +340,14 @@ pub(crate) struct ServeArgs {
     #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_concurrent_requests: u32,
 
+    /// Requests that may wait in a worker for their turn; more are refused
+    ///
+    /// With a status of 503 and `retry-after`. New connections wait outside, where another worker can take them: these are
+    /// requests on connections that a worker has accepted.
+    #[arg(long, env = "WASMCLUSTER_MAX_WAITING_REQUESTS", value_name = "N", default_value = "1024")]
+    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(..=1_000_000))]
+    pub(crate) max_waiting_requests: u32,
+
     /// Connections that a worker holds at once; more wait
     #[arg(long, visible_alias = "max-concurrent-connections", env = "WASMCLUSTER_MAX_CONNECTIONS")]
     #[arg(value_name = "N", default_value = "4096", help_heading = REQUESTS)]
@@ -350,6 +373,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_MAX_HEADER_SIZE", value_name = "SIZE", default_value = "64KiB")]
     #[arg(help_heading = REQUESTS, value_parser = header_size)]
     pub(crate) max_header_size: u32,
+
+    /// How many header fields a request may have
+    ///
+    /// More are refused with a status of 431.
+    #[arg(long, env = "WASMCLUSTER_MAX_HEADERS", value_name = "N", default_value = "100")]
+    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_headers: u32,
+
+    /// Largest body of a request, or `none`
+    ///
+    /// A larger one is refused with a status of 413: at once where its length is given, else when so much has come.
+    #[arg(long, env = "WASMCLUSTER_MAX_BODY_SIZE", value_name = "SIZE", default_value = "128MiB")]
+    #[arg(help_heading = REQUESTS)]
+    pub(crate) max_body_size: BodySize,
 }
 
 /// `--isolation`.

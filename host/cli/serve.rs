@@ -140,6 +140,8 @@ fn configuration(args: &ServeArgs) -> Configuration {
         config: args.config_var.clone(),
         outbound: args.allow_outbound.clone(),
         max_memory_size: args.max_memory_size,
+        max_resources: args.max_resources,
+        max_outbound_requests: args.max_outbound_requests,
         isolation: match args.isolation {
             Isolation::Fast => app::Isolation::Fast,
             Isolation::Strict => app::Isolation::Strict,
@@ -153,6 +155,9 @@ fn configuration(args: &ServeArgs) -> Configuration {
         body_timeout: args.body_timeout,
         keep_alive_timeout: args.keep_alive_timeout,
         max_header_size: args.max_header_size,
+        max_headers: args.max_headers,
+        max_body_size: args.max_body_size.0,
+        max_waiting_requests: args.max_waiting_requests,
         max_concurrent_requests: args.max_concurrent_requests,
         max_connections: args.max_connections,
         probe: args.probe.clone(),

@@ -154,6 +154,23 @@ pub(crate) fn header_size(value: &str) -> Result<u32, String> {
     size(value, 8 << 10, 16 << 20).and_then(|size| u32::try_from(size).map_err(|error| error.to_string()))
 }
 
+/// What the body of a request may take, or `none` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodySize(pub(crate) Option<u64>);
+
+impl FromStr for BodySize {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        match value {
+            "none" => Ok(Self(None)),
+            _ => size(value, 1, 1 << 50)
+                .map(|size| Self(Some(size)))
+                .map_err(|error| format!("{error}; or `none`")),
+        }
+    }
+}
+
 fn size(value: &str, least: u64, most: u64) -> Result<u64, String> {
     let size: ByteSize = value
         .parse()

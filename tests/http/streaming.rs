@@ -171,7 +171,7 @@ fn a_client_of_http2_that_reads_slowly_makes_the_guest_wait() {
 
 #[test]
 fn a_guest_that_does_not_read_makes_the_client_wait() {
-    Server::of_both_zoos(&["--timeout", "60s"], |server| {
+    Server::of_both_zoos(&["--timeout", "60s", "--max-body-size", "none"], |server| {
         let worker = server.worker();
         let before = resident_memory(worker);
         let mut client = server.connect();

@@ -24,6 +24,10 @@ pub struct Guest {
     pub outbound: Vec<OutboundRule>,
     /// Largest linear memory of one instance in bytes; growing past it fails.
     pub max_memory_size: u64,
+    /// Resources of the host, such as header lists, bodies, streams and files, that one instance may hold.
+    pub max_resources: u32,
+    /// Requests that it may send while it serves one.
+    pub max_outbound_requests: u32,
     /// How memory of a finished instance is made fresh.
     pub isolation: Isolation,
     /// How many requests one instance may serve; `None` takes the default of the component's version (1 for 0.2, 128 for 0.3).
@@ -67,8 +71,14 @@ pub struct Serving {
     pub keep_alive_timeout: Duration,
     /// Largest request head in bytes.
     pub max_header_size: u32,
+    /// Header fields of a request.
+    pub max_headers: u32,
+    /// Largest body of a request in bytes; `None` is without end.
+    pub max_body_size: Option<u64>,
     /// Requests in the guest at once; more wait.
     pub max_concurrent_requests: u32,
+    /// Requests that may wait for their turn; more are refused.
+    pub max_waiting_requests: u32,
     /// Open connections at once; more wait in the kernel's queue.
     pub max_connections: u32,
     /// The path of a request that the guest must answer well before its worker is ready.
@@ -102,7 +112,10 @@ mod tests {
             body_timeout: second,
             keep_alive_timeout: second,
             max_header_size: 1,
+            max_headers: 1,
+            max_body_size: None,
             max_concurrent_requests: 1,
+            max_waiting_requests: 1,
             max_connections: 1,
             probe: None,
             max_requests: Some(1_000),

@@ -162,6 +162,8 @@ pub struct Report {
 pub enum ReportKind {
     /// The guest trapped; the request got a 500, or was cut if its head had been sent.
     Trap,
+    /// The guest wanted more of something than it may have; the request got a 500, or was cut if its head had been sent.
+    Limit,
     /// The guest used up its time; the request got a 504, or was cut if its head had been sent.
     Timeout,
     /// The guest ended without a usable response.

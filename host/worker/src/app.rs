@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use wasmcluster_core::app::Serving;
 
 use crate::connections::Activity;
@@ -25,6 +25,8 @@ pub(crate) struct App {
     /// Stands in where a client of HTTP/1.0 names no host.
     pub(crate) authority: http::uri::Authority,
     pub(crate) served: Served,
+    /// Requests that may still begin to wait for a place.
+    turns: Semaphore,
     draining: AtomicBool,
     unfinished: AtomicUsize,
     finished: Notify,
@@ -42,6 +44,9 @@ impl App {
         Box::leak(Box::new(Self {
             instances,
             served: Served::new(serving.max_requests),
+            turns: Semaphore::new(
+                usize::try_from(serving.max_waiting_requests).unwrap_or(Semaphore::MAX_PERMITS),
+            ),
             serving,
             reports,
             ticker,
@@ -51,6 +56,11 @@ impl App {
             unfinished: AtomicUsize::new(0),
             finished: Notify::new(),
         }))
+    }
+
+    /// Has a request wait for a place; none if too many do.
+    pub(crate) fn wait(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.try_acquire().ok()
     }
 
     /// From now on every response asks its client to take the next request elsewhere.

@@ -1,4 +1,4 @@
-//! A body whose sender may not be silent for ever.
+//! A body whose sender may neither be silent nor go on for ever.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,12 +20,20 @@ pub(crate) struct Patient<B> {
     body: B,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// How many bytes there may still be.
+    room: u64,
     told: Option<(Arc<Exchange>, Activity)>,
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, waiting: None, told: None }
+        Self { body, patience, waiting: None, room: u64::MAX, told: None }
+    }
+
+    /// Fails when there are more bytes than `most`.
+    pub(crate) fn at_most(mut self, most: Option<u64>) -> Self {
+        self.room = most.unwrap_or(u64::MAX);
+        self
     }
 
     /// Tells `exchange` how reading the body ends, and `activity` that it has.
@@ -55,6 +63,17 @@ where
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.waiting = None;
+            if let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+            {
+                match this.room.checked_sub(data.len() as u64) {
+                    Some(room) => this.room = room,
+                    None => {
+                        this.tell(Upload::TooLarge);
+                        return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
+                    }
+                }
+            }
             match &frame {
                 None => this.tell(Upload::Complete),
                 Some(Err(_)) => this.tell(Upload::Broken),

@@ -51,12 +51,14 @@ pub(crate) enum Upload {
     Stalled,
     /// It was not what its framing said, or the client left.
     Broken,
+    /// There was more than there may be.
+    TooLarge,
 }
 
 impl Upload {
     /// Whether a missing answer is the client's fault.
     pub(crate) fn failed(self) -> bool {
-        matches!(self, Self::Stalled | Self::Broken)
+        matches!(self, Self::Stalled | Self::Broken | Self::TooLarge)
     }
 }
 
@@ -86,7 +88,7 @@ impl Exchange {
 
     /// How reading the request's body has ended so far.
     pub(crate) fn uploaded(&self) -> Upload {
-        [Upload::Open, Upload::Complete, Upload::Stalled, Upload::Broken]
+        [Upload::Open, Upload::Complete, Upload::Stalled, Upload::Broken, Upload::TooLarge]
             .into_iter()
             .find(|upload| *upload as u8 == self.upload.load(Ordering::Relaxed))
             .unwrap_or_default()
@@ -144,6 +146,7 @@ async fn call_p2(
     // The only request without a name is one of HTTP/1.0.
     let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
     let request = if named { request } else { absolute(request, authority) };
+    instance.store.data_mut().begin();
     let mut http = instance.store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
@@ -164,7 +167,7 @@ async fn call_p3(
     let mut instance = pool.take().await?;
     let Instance { store, exports, .. } = &mut instance;
     let request = absolute(request, authority);
-    store.data_mut().read_early();
+    store.data_mut().begin();
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
     store

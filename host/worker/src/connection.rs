@@ -35,6 +35,11 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         // Timeouts are the business of `Connections`: hyper would arm a timer for every request.
         http1.header_read_timeout(None).max_header_size(head).max_buf_size(head.max(MIN_BUFFER));
+        let headers = usize::try_from(serving.max_headers).unwrap_or(usize::MAX);
+        // As many as hyper takes anyway cost no memory of their own.
+        if headers != MAX_HEADERS {
+            http1.max_headers(headers);
+        }
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -49,6 +54,9 @@ impl Protocols {
         &self.http1
     }
 }
+
+/// Header fields that hyper reads when nobody tells it otherwise.
+const MAX_HEADERS: usize = 100;
 
 /// hyper takes no smaller buffer, and a response wants room.
 const MIN_BUFFER: usize = 64 << 10;

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use wasmcluster_core::message::ReportKind;
 use wasmtime::PoolConcurrencyLimitError;
+use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
 use crate::app::App;
@@ -16,6 +17,8 @@ use crate::response::ResponseBody;
 pub(crate) enum Failure {
     /// It trapped, here or while its instance was made.
     Trapped(wasmtime::Error),
+    /// It held as many resources of the host as it may, and wanted another.
+    TooManyResources,
     /// There was no room for its instance.
     NoRoom,
     /// It called `exit`.
@@ -32,6 +35,8 @@ impl From<wasmtime::Error> for Failure {
             Self::Exited(exit.0)
         } else if error.is::<PoolConcurrencyLimitError>() {
             Self::NoRoom
+        } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+            Self::TooManyResources
         } else {
             Self::Trapped(error)
         }
@@ -45,6 +50,14 @@ impl App {
             Failure::Trapped(error) => {
                 self.served.trapped();
                 self.reports.say(ReportKind::Trap, trap(error), None);
+            }
+            Failure::TooManyResources => {
+                self.served.trapped();
+                self.reports.say(
+                    ReportKind::Limit,
+                    "the guest held more resources of the host than it may",
+                    Some("raise `--max-resources` if that is to be expected".into()),
+                );
             }
             Failure::NoRoom => self.reports.say(
                 ReportKind::Worker,
@@ -78,13 +91,14 @@ impl App {
                 return Refusal::new(StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come");
             }
             Upload::Broken => return Refusal::new(StatusCode::BAD_REQUEST, "the request's body is broken"),
+            Upload::TooLarge => return Refusal::too_large(),
             Upload::Open | Upload::Complete => {}
         }
         self.report(failure);
         match failure {
             Failure::TimedOut => Refusal::new(StatusCode::GATEWAY_TIMEOUT, "the handler took too long"),
             Failure::NoRoom => Refusal::busy(),
-            Failure::Trapped(_) | Failure::Exited(_) | Failure::NoAnswer(_) => {
+            Failure::Trapped(_) | Failure::TooManyResources | Failure::Exited(_) | Failure::NoAnswer(_) => {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
             }
         }
@@ -114,6 +128,11 @@ impl Refusal {
     /// There is too much to do right now; another attempt may find less.
     pub(crate) fn busy() -> Self {
         Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once") }
+    }
+
+    /// The request's body has more than it may have.
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
     }
 
     pub(crate) fn response(self) -> Response<ResponseBody> {

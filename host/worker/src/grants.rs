@@ -19,6 +19,8 @@ pub(crate) struct Grants {
     stdout: LogPipe,
     stderr: LogPipe,
     max_memory_size: usize,
+    max_resources: usize,
+    max_outbound_requests: u32,
 }
 
 impl Grants {
@@ -49,6 +51,8 @@ impl Grants {
             stdout: stdout.clone(),
             stderr: stderr.clone(),
             max_memory_size: usize::try_from(guest.max_memory_size).unwrap_or(usize::MAX),
+            max_resources: usize::try_from(guest.max_resources).unwrap_or(usize::MAX),
+            max_outbound_requests: guest.max_outbound_requests,
         })
     }
 
@@ -75,5 +79,15 @@ impl Grants {
     /// Largest linear memory in bytes.
     pub(crate) fn max_memory_size(&self) -> usize {
         self.max_memory_size
+    }
+
+    /// How many resources of the host an instance may hold.
+    pub(crate) fn max_resources(&self) -> usize {
+        self.max_resources
+    }
+
+    /// How many requests a guest may send while it serves one.
+    pub(crate) fn max_outbound_requests(&self) -> u32 {
+        self.max_outbound_requests
     }
 }

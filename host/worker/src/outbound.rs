@@ -77,6 +77,16 @@ impl Outbound {
         Ok(response.map(|body| Patient::new(body, between_bytes).boxed_unsync()))
     }
 
+    /// Denies what is beyond the number of requests that a guest may send while it serves one.
+    pub(crate) fn deny_more(&self, most: u32) -> Error {
+        self.reports.say(
+            ReportKind::Limit,
+            format!("the guest asked for more than {most} requests while it serves one"),
+            Some("raise `--max-outbound-requests` if that is to be expected".into()),
+        );
+        Error::HttpRequestDenied
+    }
+
     fn deny(&self, host: &str, port: u16, why: &str) {
         let message = format!("the guest asked for `{host}:{port}`, {why}");
         self.reports.say(

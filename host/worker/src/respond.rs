@@ -56,10 +56,18 @@ impl Service<Request<Incoming>> for Responder {
         let http1 = request.version() <= Version::HTTP_11;
         let head_only = request.method() == Method::HEAD;
         let last = ends_connection(&request);
-        let (last, stage) = match self.authority(&request) {
+        let (last, stage) = match self.authority(&request).and_then(|authority| {
+            self.check_size(&request)?;
+            Ok(authority)
+        }) {
             Ok(authority) => (last, Stage::admit(self.app, &self.activity, request, authority)),
             // Who sends this may mean something else by what follows, too.
-            Err(refusal) => (true, Stage::Refused(refusal)),
+            Err(refusal) => {
+                if !request.body().is_end_stream() {
+                    self.activity.leave_unread();
+                }
+                (true, Stage::Refused(refusal))
+            }
         };
         let activity = self.activity.clone();
         Responding {
@@ -113,9 +121,11 @@ impl Stage {
         match app.places.try_acquire() {
             Ok(place) => Self::Asked(Asked::new(app, activity, request, authority, (place, deadline))),
             Err(_) => {
+                let Some(turn) = app.wait() else { return Self::Refused(Refusal::busy()) };
                 let activity = activity.clone();
                 Self::Waiting(Box::pin(async move {
                     let place = deadline.place(app).await?;
+                    drop(turn);
                     Ok(Asked::new(app, &activity, request, authority, (place, deadline)))
                 }))
             }
@@ -134,7 +144,7 @@ impl Asked {
         let exchange = Arc::new(Exchange::default());
         let request = request.map(|body| {
             let empty = body.is_end_stream();
-            let body = Patient::new(body, app.serving.body_timeout);
+            let body = Patient::new(body, app.serving.body_timeout).at_most(app.serving.max_body_size);
             if empty {
                 exchange.upload(Upload::Complete);
                 body
@@ -211,16 +221,32 @@ impl Responding {
         cx: &mut Context<'_>,
     ) -> Response<ResponseBody> {
         let answer = match answered {
+            // It may have taken what it was given of the body for all of it: in 0.3 the two look alike.
+            Ok(_) if exchange.uploaded() == Upload::TooLarge => {
+                self.leave_unread();
+                return Refusal::too_large().response();
+            }
             Ok(answer) => answer,
-            Err(failure) => return self.app.refuse(&failure, &exchange).response(),
+            Err(failure) => {
+                let refusal = self.app.refuse(&failure, &exchange);
+                if exchange.uploaded() == Upload::TooLarge {
+                    self.leave_unread();
+                }
+                return refusal.response();
+            }
         };
         let response = response(self.app, answer, guest, (&exchange, &self.activity), cx);
         // Its body is there to be read and nobody will: what follows it can be found only by reading it all.
-        if response.body().is_complete() && exchange.uploaded() == Upload::Open {
-            self.activity.leave_unread();
-            self.last = true;
+        if response.body().is_complete() && matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
+            self.leave_unread();
         }
         response
+    }
+
+    /// What the client still sends will not be read, so this is the connection's last request.
+    fn leave_unread(&mut self) {
+        self.activity.leave_unread();
+        self.last = true;
     }
 
     fn finish(&mut self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
@@ -260,6 +286,22 @@ fn ends_connection(request: &Request<Incoming>) -> bool {
 }
 
 impl Responder {
+    /// Refuses what says by itself that it is larger than it may be.
+    fn check_size(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let serving = &self.app.serving;
+        // HTTP/2 has a limit for their size alone.
+        if request.headers().len() > serving.max_headers as usize {
+            return Err(Refusal::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request has too many header fields",
+            ));
+        }
+        match (request.body().size_hint().lower(), serving.max_body_size) {
+            (least, Some(most)) if least > most => Err(Refusal::too_large()),
+            _ => Ok(()),
+        }
+    }
+
     /// The name under which the client asks.
     fn authority(&self, request: &Request<Incoming>) -> Result<Authority, Refusal> {
         let bad = |text| Err(Refusal::new(StatusCode::BAD_REQUEST, text));

@@ -29,18 +29,21 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(grants: &Arc<Grants>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(grants.max_resources());
         Self {
-            table: ResourceTable::new(),
+            table,
             http: WasiHttpCtx::new(),
-            hooks: Hooks { grants: Arc::clone(grants) },
+            hooks: Hooks { grants: Arc::clone(grants), sent: 0 },
             wasi: None,
             limits: StoreLimitsBuilder::new().memory_size(grants.max_memory_size()).build(),
             reads_early: false,
         }
     }
 
-    /// Has the body of the first response to a request read from the moment it is made.
-    pub(crate) fn read_early(&mut self) {
+    /// Prepares for the next request.
+    pub(crate) fn begin(&mut self) {
+        self.hooks.sent = 0;
         self.reads_early = true;
     }
 
@@ -79,6 +82,8 @@ impl WasiHttpView for State {
 
 struct Hooks {
     grants: Arc<Grants>,
+    /// Requests that were sent while the present one is served.
+    sent: u32,
 }
 
 /// Headers that belong to a connection and not to a message: a guest neither sees nor sets them.
@@ -101,7 +106,13 @@ impl WasiHttpHooks for Hooks {
         _sent: Box<dyn Future<Output = wasmtime_wasi_http::Result<()>> + Send>,
     ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<Answer>> + Send> {
         let outbound = self.grants.outbound();
+        let most = self.grants.max_outbound_requests();
+        self.sent = self.sent.saturating_add(1);
+        let too_many = self.sent > most;
         Box::new(async move {
+            if too_many {
+                return Err(outbound.deny_more(most));
+            }
             let response = outbound.send(request, options.unwrap_or_default()).await?;
             Ok((response, Box::new(async { Ok(()) }) as Box<_>))
         })

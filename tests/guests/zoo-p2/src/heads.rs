@@ -21,6 +21,15 @@ pub fn headers(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     Ok(())
 }
 
+pub fn handles(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let n = query.maybe_number("n");
+    let mut held = Vec::new();
+    while n != Some(held.len() as u64) {
+        held.push(Fields::new());
+    }
+    respond::answer(out, Answer::ok(format!("held {} handles\n", held.len())))
+}
+
 pub fn status(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     let response = OutgoingResponse::new(Fields::new());
     if response.set_status_code(query.number("code", 200) as u16).is_err() {

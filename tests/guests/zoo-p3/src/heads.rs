@@ -20,6 +20,15 @@ pub fn headers(query: &Query) -> Response {
     })
 }
 
+pub fn handles(query: &Query) -> Response {
+    let n = query.maybe_number("n");
+    let mut held = Vec::new();
+    while n != Some(held.len() as u64) {
+        held.push(Fields::new());
+    }
+    respond::answer(Answer::ok(format!("held {} handles\n", held.len())))
+}
+
 pub fn status(query: &Query) -> Response {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (response, _) = Response::new(Fields::new(), None, trailers);
