@@ -237,6 +237,11 @@ fn who_follows_the_log_and_does_not_read_holds_up_nobody() {
     server.get("/log?lines=20000&bytes=200");
     upgrade(&server).expect_code(0).expect_stdout("generation 2 serves");
     signal(following.pid(), SIGCONT);
+    // What was said while it stood still may be missed, and is counted; what is said from here on is heard.
+    eventually("that it reads on", || {
+        server.get("/log?lines=1&bytes=7");
+        following.stdout.text().contains(" xxxxxxx\n").then_some(())
+    });
     server.stop();
     following.wait().expect_stdout("stopping");
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::{Server, Starting, component, eventually};
@@ -82,6 +83,40 @@ fn a_file_that_was_only_touched_is_what_is_served_already() {
     fs::copy(component("zoo-p2"), file(&server, "app.wasm")).unwrap();
     server.wait_for_stderr("every slot serves generation 2");
     assert_eq!(server.stderr().matches("looking at `app.wasm` again").count(), 2);
+}
+
+/// As deployments do it that keep releases side by side.
+#[test]
+fn a_link_on_the_way_to_it_is_watched_and_so_is_the_file_where_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for (release, name) in [("first", "hello-p2"), ("second", "zoo-p2")] {
+        fs::create_dir(at(release)).unwrap();
+        fs::copy(component(name), at(release).join("real.wasm")).unwrap();
+        symlink("real.wasm", at(release).join("app.wasm")).unwrap();
+    }
+    symlink("first", at("current")).unwrap();
+    let server =
+        Server::of_file(&at("current/app.wasm")).instances(1).args(["--watch", "--bake", "0s"]).start();
+    // A directory on the way.
+    symlink("second", at("next")).unwrap();
+    fs::rename(at("next"), at("current")).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    // The file that the last link leads to, under its own name.
+    fs::copy(component("hello-p3"), at("second/new")).unwrap();
+    fs::rename(at("second/new"), at("second/real.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 3");
+    assert_eq!(server.get("/").text(), "hello from wasm\n");
+    // What nothing leads to any more is nobody's business.
+    fs::copy(component("zoo-p3"), at("first/real.wasm")).unwrap();
+    // The last link.
+    fs::copy(component("zoo-p3"), at("other.wasm")).unwrap();
+    fs::remove_file(at("second/app.wasm")).unwrap();
+    symlink("../other.wasm", at("second/app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 4");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+    server.stop();
 }
 
 #[test]

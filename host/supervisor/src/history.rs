@@ -171,12 +171,15 @@ impl Chronicle {
             }
         };
         let history = match known {
+            // It may only be shown to us: nothing is removed.
             Some(known) => History::go_on(known, memory.generations),
-            None => History::resume(entries, memory.generations),
+            None => {
+                if let Some(place) = &place {
+                    place.tidy(&entries);
+                }
+                History::resume(entries, memory.generations)
+            }
         };
-        if let Some(place) = &place {
-            place.tidy(history.entries());
-        }
         Self { history, place, writer: None }
     }
 

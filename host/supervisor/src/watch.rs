@@ -2,7 +2,8 @@
 //!
 //! Its directory is watched, not the file: most tools write a new file and give it the old one's name. Others copy into
 //! the file that is there, which may take a while and pause; so nothing is done before it has been left alone for a time,
-//! a short one once its writer has closed it.
+//! a short one once its writer has closed it. Others again have links lead to the file, and change one of those: so each
+//! link on the way is watched as the file is, in its own directory.
 
 use core::time::Duration;
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -36,12 +37,16 @@ const WORK: AddWatchFlags = AddWatchFlags::IN_CREATE
 /// Somebody is done.
 const DONE: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::IN_MOVED_TO);
 
+/// Links on the way to a file that are followed, as by the kernel.
+const MOST_LINKS: usize = 40;
+
 /// A watch on one file.
 #[derive(Debug)]
 pub(crate) struct Watch {
     inotify: AsyncFd<Descriptor>,
     path: PathBuf,
-    file: OsString,
+    /// The links that lead to the file and the file itself, each with its directory's watch.
+    way: Vec<(WatchDescriptor, OsString)>,
     due: Option<Instant>,
 }
 
@@ -74,7 +79,7 @@ pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
 impl Watch {
     /// What somebody else needs to go on with it.
     pub(crate) fn pass(self) -> PassedWatch {
-        let due = self.due.is_some() || !matches!(look(&self.inotify.get_ref().0, &self.file), Look::Nothing);
+        let due = self.due.is_some() || !matches!(self.look(), Look::Nothing);
         PassedWatch { due, seen: identity(&self.path).ok() }
     }
 
@@ -88,16 +93,57 @@ impl Watch {
     /// Watches from now on. None for what is no file.
     pub(crate) fn of(component: &Component) -> io::Result<Option<Self>> {
         let Component::File(path) = component else { return Ok(None) };
-        let Some(file) = path.file_name() else { return Ok(None) };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if path.file_name().is_none() {
+            return Ok(None);
+        }
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        inotify.add_watch(directory.unwrap_or(Path::new(".")), WORK | DONE)?;
+        let steps = way_to(path)?.into_iter();
+        let way = steps.map(|(directory, name)| Ok((inotify.add_watch(&directory, WORK | DONE)?, name)));
+        let way = way.collect::<io::Result<_>>()?;
         #[expect(
             deprecated,
             reason = "sound for an owned descriptor; what comes after it wants a promise about it"
         )]
         let inotify = AsyncFd::with_interest(Descriptor(inotify), Interest::READABLE)?;
-        Ok(Some(Self { inotify, path: path.clone(), file: file.to_owned(), due: None }))
+        Ok(Some(Self { inotify, path: path.clone(), way, due: None }))
+    }
+
+    /// Watches the way that leads to the file by now. Where there is none, whatever is changed about the old one may make it one.
+    fn follow(&mut self) {
+        let Ok(steps) = way_to(&self.path) else { return };
+        let inotify = &self.inotify.get_ref().0;
+        let watched = steps
+            .into_iter()
+            .filter_map(|(directory, name)| Some((inotify.add_watch(&directory, WORK | DONE).ok()?, name)));
+        let left = std::mem::replace(&mut self.way, watched.collect());
+        for (watch, _) in left {
+            if self.way.iter().all(|(kept, _)| *kept != watch) {
+                // It is gone by itself if its directory is.
+                let _ = inotify.rm_watch(watch);
+            }
+        }
+    }
+
+    /// What has happened since the last look.
+    fn look(&self) -> Look {
+        let events = match self.inotify.get_ref().0.read_events() {
+            Ok(events) => events,
+            Err(Errno::EINTR) => return Look::Others,
+            Err(_) => return Look::Nothing,
+        };
+        let on_the_way = |event: &&InotifyEvent| {
+            // Where there were too many for the kernel to keep, one of them may have been about ours.
+            event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
+                || self
+                    .way
+                    .iter()
+                    .any(|(watch, name)| *watch == event.wd && event.name.as_ref() == Some(name))
+        };
+        match events.iter().rev().find(on_the_way) {
+            None => Look::Others,
+            Some(event) if event.mask.intersects(DONE) => Look::Changed(COMPLETE),
+            Some(_) => Look::Changed(UNFINISHED),
+        }
     }
 
     /// Returns when the file has changed and has been left alone since. Cancel safe.
@@ -106,16 +152,20 @@ impl Watch {
             let due = self.due;
             tokio::select! {
                 ready = self.inotify.readable() => match ready {
-                    Ok(mut ready) => match look(&ready.get_inner().0, &self.file) {
+                    Ok(mut ready) => match self.look() {
                         Look::Nothing => ready.clear_ready(),
                         Look::Others => {}
-                        Look::Changed(alone) => self.due = Some(Instant::now() + alone),
+                        Look::Changed(alone) => {
+                            self.due = Some(Instant::now() + alone);
+                            self.follow();
+                        }
                     },
                     // There is nothing left to wait for.
                     Err(_) => std::future::pending().await,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.due = None;
+                    self.follow();
                     return;
                 }
             }
@@ -133,20 +183,33 @@ enum Look {
     Changed(Duration),
 }
 
-fn look(inotify: &Inotify, file: &OsString) -> Look {
-    let events = match inotify.read_events() {
-        Ok(events) => events,
-        Err(Errno::EINTR) => return Look::Others,
-        Err(_) => return Look::Nothing,
-    };
-    // Where there were too many for the kernel to keep, one of them may have been about ours.
-    let last = events
-        .iter()
-        .rev()
-        .find(|event| event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || event.name.as_ref() == Some(file));
-    match last {
-        None => Look::Others,
-        Some(event) if event.mask.intersects(DONE) => Look::Changed(COMPLETE),
-        Some(_) => Look::Changed(UNFINISHED),
+/// The links that lead to a file and the file itself, each as a directory and a name in it.
+fn way_to(path: &Path) -> io::Result<Vec<(PathBuf, OsString)>> {
+    let mut way = Vec::new();
+    let mut path = std::path::absolute(path)?;
+    while way.len() <= MOST_LINKS {
+        let Some((link, target)) = first_link(&path) else {
+            way.extend(step(&path));
+            return Ok(way);
+        };
+        let Ok(rest) = path.strip_prefix(&link).map(Path::to_owned) else { break };
+        path = link.parent().unwrap_or(Path::new("/")).join(target);
+        // Joined with nothing it would end with a slash.
+        if !rest.as_os_str().is_empty() {
+            path.push(rest);
+        }
+        way.extend(step(&link));
     }
+    Err(Errno::ELOOP.into())
+}
+
+/// The first part of a path that is a link, and where that leads.
+fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut parts = path.ancestors().collect::<Vec<_>>();
+    parts.reverse();
+    parts.into_iter().find_map(|part| Some((part.to_owned(), fs::read_link(part).ok()?)))
+}
+
+fn step(path: &Path) -> Option<(PathBuf, OsString)> {
+    Some((path.parent()?.to_owned(), path.file_name()?.to_owned()))
 }

@@ -11,7 +11,6 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Exchange, Upload};
-use crate::connections::Activity;
 
 /// A body that fails when no frame comes for `patience`.
 ///
@@ -22,12 +21,12 @@ pub(crate) struct Patient<B> {
     waiting: Option<Pin<Box<Sleep>>>,
     /// How many bytes there may still be.
     room: u64,
-    told: Option<(Arc<Exchange>, Activity)>,
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, waiting: None, room: u64::MAX, told: None }
+        Self { body, patience, waiting: None, room: u64::MAX, exchange: None }
     }
 
     /// Fails when there are more bytes than `most`.
@@ -36,17 +35,15 @@ impl<B> Patient<B> {
         self
     }
 
-    /// Tells `exchange` how reading the body ends, and `activity` that it has.
-    pub(crate) fn telling(mut self, exchange: Arc<Exchange>, activity: Activity) -> Self {
-        activity.uploading(true);
-        self.told = Some((exchange, activity));
+    /// Tells `exchange` how reading the body ends.
+    pub(crate) fn telling(mut self, exchange: Arc<Exchange>) -> Self {
+        self.exchange = Some(exchange);
         self
     }
 
     fn tell(&self, upload: Upload) {
-        if let Some((exchange, activity)) = &self.told {
+        if let Some(exchange) = &self.exchange {
             exchange.upload(upload);
-            activity.uploading(false);
         }
     }
 }

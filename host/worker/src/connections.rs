@@ -77,8 +77,6 @@ pub(crate) struct Entry {
     unread: AtomicBool,
     /// The client has said all it will, and is told that it was heard when its last answer is complete.
     ended: AtomicBool,
-    /// Whether the last request's body has not come to its end, or to ours with it.
-    uploading: AtomicBool,
     /// Responses whose guest has run out of time, and whose client does not take what would tell it so.
     overdue: AtomicU32,
     /// When the last of them became that.
@@ -97,15 +95,6 @@ mod head {
     pub(super) const FIRST: u8 = 2;
     /// Nothing of the first one here has come; the request before it was answered by another worker.
     pub(super) const ADOPTED: u8 = 3;
-}
-
-/// What a client may expect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owed {
-    Nothing,
-    /// An answer to a request of which there may be more to come.
-    AnswerToUpload,
-    Answer,
 }
 
 /// What a connection of HTTP/1.1 is in the middle of.
@@ -386,16 +375,9 @@ impl Activity {
         entry.since.store(entry.now(), Ordering::Relaxed);
     }
 
-    /// What a client of HTTP/1.1 may still expect that says nothing more.
-    pub(crate) fn owed(&self) -> Owed {
-        let entry = &self.0;
-        if entry.requests.load(Ordering::Relaxed) == 0 || entry.http2.load(Ordering::Relaxed) {
-            Owed::Nothing
-        } else if entry.uploading.load(Ordering::Relaxed) {
-            Owed::AnswerToUpload
-        } else {
-            Owed::Answer
-        }
+    /// Whether a request of HTTP/1.1 is under way.
+    pub(crate) fn owes_an_answer(&self) -> bool {
+        self.0.requests.load(Ordering::Relaxed) > 0 && !self.0.http2.load(Ordering::Relaxed)
     }
 
     /// The client has said all it will.
@@ -403,16 +385,10 @@ impl Activity {
         self.0.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Of the body of the request that has just begun there is more to come, or has all come.
-    pub(crate) fn uploading(&self, uploading: bool) {
-        self.0.uploading.store(uploading, Ordering::Relaxed);
-    }
-
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
         if self.0.requests.fetch_add(1, Ordering::Relaxed) == 0 {
             self.0.head.store(head::IDLE, Ordering::Relaxed);
-            self.0.uploading.store(false, Ordering::Relaxed);
             self.0.since.store(self.0.now(), Ordering::Relaxed);
         }
     }

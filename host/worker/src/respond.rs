@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -56,18 +56,14 @@ impl Service<Request<Incoming>> for Responder {
         let http1 = request.version() <= Version::HTTP_11;
         let head_only = request.method() == Method::HEAD;
         let last = ends_connection(&request);
+        let empty = request.body().is_end_stream();
         let (last, stage) = match self.authority(&request).and_then(|authority| {
             self.check_size(&request)?;
             Ok(authority)
         }) {
-            Ok(authority) => (last, Stage::admit(self.app, &self.activity, request, authority)),
+            Ok(authority) => (last, Stage::admit(self.app, request, authority)),
             // Who sends this may mean something else by what follows, too.
-            Err(refusal) => {
-                if !request.body().is_end_stream() {
-                    self.activity.leave_unread();
-                }
-                (true, Stage::Refused(refusal))
-            }
+            Err(refusal) => (true, Stage::Refused(refusal)),
         };
         let activity = self.activity.clone();
         Responding {
@@ -77,6 +73,7 @@ impl Service<Request<Incoming>> for Responder {
             http1,
             head_only,
             last,
+            empty,
             stage: Some(stage),
         }
     }
@@ -91,6 +88,8 @@ pub(crate) struct Responding {
     head_only: bool,
     /// The connection ends with this.
     last: bool,
+    /// The request has no body.
+    empty: bool,
     stage: Option<Stage>,
 }
 
@@ -111,22 +110,16 @@ struct Asked {
 }
 
 impl Stage {
-    fn admit(
-        app: &'static App,
-        activity: &Activity,
-        request: Request<Incoming>,
-        authority: Authority,
-    ) -> Self {
+    fn admit(app: &'static App, request: Request<Incoming>, authority: Authority) -> Self {
         let mut deadline = Deadline::after(app.serving.timeout);
         match app.places.try_acquire() {
-            Ok(place) => Self::Asked(Asked::new(app, activity, request, authority, (place, deadline))),
+            Ok(place) => Self::Asked(Asked::new(app, request, authority, (place, deadline))),
             Err(_) => {
                 let Some(turn) = app.wait() else { return Self::Refused(Refusal::busy()) };
-                let activity = activity.clone();
                 Self::Waiting(Box::pin(async move {
                     let place = deadline.place(app).await?;
                     drop(turn);
-                    Ok(Asked::new(app, &activity, request, authority, (place, deadline)))
+                    Ok(Asked::new(app, request, authority, (place, deadline)))
                 }))
             }
         }
@@ -136,7 +129,6 @@ impl Stage {
 impl Asked {
     fn new(
         app: &'static App,
-        activity: &Activity,
         request: Request<Incoming>,
         authority: Authority,
         entry: (SemaphorePermit<'static>, Deadline),
@@ -149,7 +141,7 @@ impl Asked {
                 exchange.upload(Upload::Complete);
                 body
             } else {
-                body.telling(Arc::clone(&exchange), activity.clone())
+                body.telling(Arc::clone(&exchange))
             }
         });
         let guest = Guest::new(app, &exchange, request, authority, entry);
@@ -205,7 +197,12 @@ impl Future for Responding {
         };
         let response = match (this.stage.take(), answered) {
             (Some(Stage::Asked(asked)), Some(answered)) => this.answer(asked, answered, cx),
-            (Some(Stage::Refused(refusal)), _) => refusal.response(),
+            (Some(Stage::Refused(refusal)), _) => {
+                if !this.empty {
+                    this.leave_unread();
+                }
+                refusal.response()
+            }
             // Nobody polls a future again that was ready.
             _ => return Poll::Pending,
         };
@@ -229,7 +226,7 @@ impl Responding {
             Ok(answer) => answer,
             Err(failure) => {
                 let refusal = self.app.refuse(&failure, &exchange);
-                if exchange.uploaded() == Upload::TooLarge {
+                if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
                     self.leave_unread();
                 }
                 return refusal.response();
@@ -289,8 +286,9 @@ impl Responder {
     /// Refuses what says by itself that it is larger than it may be.
     fn check_size(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let serving = &self.app.serving;
-        // HTTP/2 has a limit for their size alone.
-        if request.headers().len() > serving.max_headers as usize {
+        // HTTP/2 has a limit for their size alone, and may have a field for each cookie.
+        let cookies = request.headers().get_all(COOKIE).iter().count();
+        if request.headers().len() - cookies.saturating_sub(1) > serving.max_headers as usize {
             return Err(Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request has too many header fields",

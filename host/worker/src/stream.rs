@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::connections::{Activity, Owed};
+use crate::connections::Activity;
 
 /// What every HTTP/2 connection begins with; no HTTP/1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -18,11 +18,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long what nobody will read is read on, so that the client gets its response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a client that has said all it will, and may have left, is worked for without a byte that it could take.
-const LAST_WORD: Duration = Duration::from_secs(10);
-
-/// The same for one whose request may not be complete.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How long a client that has said all it will is worked for without a byte that it could take. It may wait for its answer, or
+/// have left: then its guest is in somebody's way.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// So many bytes are sooner copied into one piece than written as several.
 const SMALL: usize = 512;
@@ -88,12 +86,14 @@ impl Stream {
     fn poll_last_word(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.activity.ended();
         let since = *self.ended.get_or_insert_with(Instant::now);
-        let until = match self.activity.owed() {
-            Owed::Nothing => return Poll::Ready(()),
-            // All of the request may be there, and nobody have come to see that.
-            Owed::AnswerToUpload => since + GLANCE,
-            Owed::Answer => since + LAST_WORD,
-        };
+        if self.blocked {
+            // The end of an answer waits to be taken, which has a limit of its own.
+            return Poll::Pending;
+        }
+        if !self.activity.owes_an_answer() {
+            return Poll::Ready(());
+        }
+        let until = since + LAST_WORD;
         let timer = self.last_word.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
             timer.as_mut().reset(until);
@@ -102,14 +102,15 @@ impl Stream {
     }
 
     /// Passes on what a write came to. The flag keeps the common case, a write that goes through, free.
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() != self.blocked {
             self.blocked = written.is_pending();
             self.activity.blocked(self.blocked);
         }
         if self.ended.is_some() && matches!(written, Poll::Ready(Ok(_))) {
-            // It would be refused if nobody was there.
+            // It would be refused if nobody was there. Whoever writes the last of it has to look for the end again.
             self.ended = Some(Instant::now());
+            cx.waker().wake_by_ref();
         }
         written
     }
@@ -142,7 +143,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.wrote(written)
+        this.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -163,7 +164,7 @@ impl AsyncWrite for Stream {
         } else {
             Pin::new(&mut this.socket).poll_write_vectored(cx, slices)
         };
-        this.wrote(written)
+        this.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -27,6 +27,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 use wasmcluster_core::channel::PROTOCOL;
@@ -131,6 +133,8 @@ impl Estate {
     /// Fails where it cannot be read.
     pub fn shown_to_us() -> io::Result<Option<Self>> {
         let Some(document) = Document::find(parent_id())? else { return Ok(None) };
+        // What is the app's is open here, too, and must not outlive it.
+        set_pdeathsig(Signal::SIGKILL)?;
         let left = document.read().map_err(io::Error::other)?;
         Self::of(left, *document, Origin::Shown).map(Some)
     }
@@ -172,10 +176,13 @@ impl Estate {
             hint: None,
         };
         let file = document.write().map_err(failed)?;
-        self.descriptors.keep_open(true).map_err(failed)?;
-        let tried = program.try_with(&Document::place(&file)).await;
+        let tried = match self.descriptors.keep_open(true) {
+            Ok(()) => program.try_with(&Document::place(&file)).await.map(drop),
+            Err(error) => Err(failed(error)),
+        };
+        // Whatever came of it: they are nobody's but ours.
         self.descriptors.keep_open(false).map_err(failed)?;
-        tried.map(drop)
+        tried
     }
 
     /// Executes the new program in the place of this one, called as this one was. Comes back only where that is not possible,

@@ -105,7 +105,8 @@ impl Program {
         command.env_remove(VARIABLE).envs(place.map(|place| (VARIABLE, place)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        let busy_until = Instant::now() + BUSY;
+        // One that is shown the estate has been executed a moment ago.
+        let busy_until = Instant::now() + if place.is_some() { Duration::ZERO } else { BUSY };
         let mut child = loop {
             match command.spawn() {
                 Ok(child) => break child,
