@@ -173,7 +173,8 @@ fn an_instance_whose_client_left_or_whose_time_was_up_is_not_used_again() {
         "--idle-instance-timeout",
         "1h",
         "--timeout",
-        "1s",
+        // Longer than it takes to tell a client that left from one that has said its last word.
+        "3s",
         "--max-concurrent-requests",
         "1",
     ];

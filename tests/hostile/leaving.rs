@@ -44,7 +44,7 @@ fn an_aborted_upload_that_its_guest_does_not_read_ends_with_its_time() {
 #[test]
 fn a_client_that_has_said_all_it_will_is_still_answered() {
     survived(&[], |server| {
-        for path in ["/", "/slow?ms=200", "/spin?ms=30", "/stream?chunks=3&ms=100"] {
+        for path in ["/", "/slow?ms=50", "/spin?ms=30", "/stream?chunks=3&ms=50"] {
             let mut client = server.connect();
             // So that the worker finds the request and the end in one look.
             stop(server.worker());
