@@ -84,6 +84,9 @@ pub struct Cluster {
     announced: bool,
     /// What was last said about new connections.
     steered: Steering,
+    /// What of it is still to be done.
+    #[serde(skip)]
+    to_steer: Option<Steering>,
     #[serde(skip)]
     actions: VecDeque<Action>,
 }
@@ -114,6 +117,7 @@ impl Cluster {
             next_worker: WorkerId(1),
             announced: false,
             steered: Steering::new(vec![1; settings.slots.get().into()]),
+            to_steer: None,
             actions: VecDeque::new(),
             settings,
         };
@@ -156,7 +160,10 @@ impl Cluster {
 
     /// The next thing to do, if any.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        // First, so that a slot gets nothing more by the time that its worker drains, and nobody reads of a worker that gets
+        // nothing while it still does.
+        let steer = self.to_steer.take().map(Action::Steer);
+        steer.or_else(|| self.actions.pop_front())
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if no event comes first. None if only events matter.

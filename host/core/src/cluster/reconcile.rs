@@ -24,7 +24,6 @@ impl Cluster {
             Life::Stopping { fast, .. } => *fast,
             Life::Stopped => return,
         };
-        let mark = self.actions.len();
         for slot in 0..self.slots.len() {
             self.dismiss_unwanted(slot, fast, now);
             self.spawn_missing(slot, now);
@@ -32,7 +31,7 @@ impl Cluster {
         if self.life == Life::Running {
             self.close_retired();
         }
-        self.steer(mark);
+        self.steer();
         self.finish();
     }
 

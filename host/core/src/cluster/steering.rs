@@ -1,13 +1,12 @@
 //! Which slots new connections should go to.
 
-use super::{Action, Cluster, Generation, Life, Slot};
+use super::{Cluster, Generation, Life, Slot};
 use crate::stealing::Hand;
 use crate::steering::Steering;
 
 impl Cluster {
-    /// Says who gets which share of new connections, if that has changed; before whatever was said since `mark`, so that a
-    /// slot gets nothing more by the time that its worker drains.
-    pub(super) fn steer(&mut self, mark: usize) {
+    /// Says who gets which share of new connections, if that has changed.
+    pub(super) fn steer(&mut self) {
         // Who stops takes what comes to the last.
         if self.life != Life::Running {
             return;
@@ -15,7 +14,7 @@ impl Cluster {
         let steering = self.steering();
         if steering != self.steered {
             self.steered = steering.clone();
-            self.actions.insert(mark, Action::Steer(steering));
+            self.to_steer = Some(steering);
         }
     }
 

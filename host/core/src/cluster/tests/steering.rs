@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::super::{Action, Event, Gate, Generation, Plan, Settings, SlotId, WorkerId};
+use super::super::{Action, Event, Gate, Generation, Notice, Plan, Settings, SlotId, WorkerId};
 use super::scale::scale;
 use super::{Rig, check, exited, failed, ready};
 
@@ -174,14 +174,15 @@ fn who_stops_says_nothing() {
     assert_eq!(rig.steering, None);
 }
 
-/// By the time that somebody is told to go, nothing more must come their way.
+/// By the time that somebody is told to go, or that it is said of them that they get nothing, nothing more must come their way.
 #[test]
 fn it_is_said_before_anybody_is_told_anything() {
     let mut rig = Rig::serving(2);
     rig.cluster.handle_event(exited(1), super::at(500));
     let said: Vec<_> = core::iter::from_fn(|| rig.cluster.poll_action()).collect();
     let place = |which: fn(&Action) -> bool| said.iter().position(which).expect("it was said");
-    let steered = place(|action| matches!(action, Action::Steer(_)));
+    assert_eq!(place(|action| matches!(action, Action::Steer(_))), 0, "{said:?}");
     let spawned = place(|action| matches!(action, Action::Spawn { slot: SlotId(0), .. }));
-    assert!(steered < spawned, "{said:?}");
+    let crashed = place(|action| matches!(action, Action::Notify(Notice::WorkerCrashed { .. })));
+    assert!(crashed < spawned, "{said:?}");
 }

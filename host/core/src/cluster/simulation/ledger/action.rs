@@ -18,6 +18,7 @@ impl Ledger {
         {
             return Err(format!("{action:?} was not owed, but {:?}", self.owed));
         }
+        let too_late = self.dealt.act();
         match action {
             Action::Spawn { worker, slot, generation } => self.spawned(*worker, *slot, *generation, now),
             Action::Drain { worker, deadline, heir } => {
@@ -37,7 +38,7 @@ impl Ledger {
                 self.slots.pop();
                 Ok(())
             }
-            Action::Steer(steering) => self.steered(steering),
+            Action::Steer(steering) => self.steered(steering, too_late),
             Action::Notify(notice) => self.notice(notice, now),
             Action::Stopped { outcome } => {
                 self.stopped = true;

@@ -9,20 +9,26 @@ use crate::steering::Steering;
 pub(super) struct Dealt {
     /// None until it said anything: then all slots are equal.
     last: Option<Steering>,
-    in_this_step: bool,
+    /// Whether anything was done in this step: what is said of a step is true once it is said.
+    too_late: bool,
 }
 
 impl Dealt {
     pub(super) fn begin_step(&mut self) {
-        self.in_this_step = false;
+        self.too_late = false;
+    }
+
+    /// Takes note that something is done. True if something was done before in this step.
+    pub(super) fn act(&mut self) -> bool {
+        core::mem::replace(&mut self.too_late, true)
     }
 }
 
 impl Ledger {
-    pub(super) fn steered(&mut self, steering: &Steering) -> Result<(), String> {
+    pub(super) fn steered(&mut self, steering: &Steering, too_late: bool) -> Result<(), String> {
         require(!self.is_stopping(), "steers while it stops")?;
         require(self.dealt.last.as_ref() != Some(steering), "steers as it did before")?;
-        require(!core::mem::replace(&mut self.dealt.in_this_step, true), "steers twice in a step")?;
+        require(!too_late, "steers after something else")?;
         self.dealt.last = Some(steering.clone());
         Ok(())
     }
