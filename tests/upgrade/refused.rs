@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{FAILED, YES, hello, install, install_anew, program, upgrade};
-use crate::support::{Server, component, open_files};
+use crate::support::{Server, component, eventually, open_files};
 
 #[test]
 fn what_is_no_program_leaves_the_old_one_running() {
@@ -139,6 +139,14 @@ fn a_file_that_cannot_be_watched_any_more_is_no_reason_to_go() {
     install(&server, &format!("#!/bin/sh\necho {YES}\nchmod -x \"$0\"\n"));
     upgrade(&server).expect_code(FAILED).expect_stderr("cannot be executed");
     assert_eq!(server.get("/").text(), "hello from wasm\n");
+    server.wait_for_stderr("`dir/app.wasm` is not watched any more: No such file or directory");
+    // And it is again, once there is something to watch.
+    let file = server.place().join("work/dir/app.wasm");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, fs::read(component("hello-p2")).unwrap()).unwrap();
+    server.command(["reload"]).run().expect_code(0);
+    fs::write(&file, fs::read(component("zoo-p2")).unwrap()).unwrap();
+    eventually("what was written", || (server.get("/").text() == "hello from the zoo\n").then_some(()));
     server.stop();
 }
 

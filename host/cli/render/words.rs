@@ -77,6 +77,10 @@ impl Renderer {
             Record::ScaleFailed { message, hint } => {
                 self.hinted(format!("there cannot be more workers: {message}"), Some(hint))
             }
+            Record::Unwatched { component, reason } => self.hinted(
+                format!("`{component}` is not watched any more: {reason}"),
+                Some("`wasmcluster reload` takes what is there, and watches it again"),
+            ),
             Record::Unsteered { reason } => self.hinted(
                 format!("the kernel deals new connections out by itself: {reason}"),
                 Some("a slot without a worker gets its share, too, and its neighbours take it from there"),

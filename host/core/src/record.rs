@@ -133,6 +133,13 @@ pub enum Record {
         /// What to do about it.
         hint: String,
     },
+    /// The component's file was watched, and is no longer: what becomes of it is not seen until a reload.
+    Unwatched {
+        /// What it is called.
+        component: String,
+        /// Why.
+        reason: String,
+    },
     /// The kernel does not let us say which slot gets new connections: it deals them out by itself.
     Unsteered {
         /// What it said.

@@ -37,6 +37,7 @@ mod worker;
 
 use core::net::SocketAddr;
 use std::cell::RefCell;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -218,14 +219,14 @@ fn assemble<R: FnMut(Record)>(
     let (log, mut records) = noting(records);
     let is_back = estate.is_back();
     let prepare = || {
-        let watch = if watch { watching(&component) } else { Ok(None) };
+        let watch = if watch { Watch::of(&component) } else { Ok(None) };
         let room = limits::raise_descriptors(cluster.slots.get(), serving.max_connections);
         let cache = Cache::open(&directory);
         if !is_back {
             room?;
         }
         Ok((
-            if is_back { watch.unwrap_or(None) } else { watch? },
+            if is_back { watch } else { Ok(watch.map_err(|source| unwatchable(&component, source))?) },
             if is_back { cache.ok() } else { Some(cache?) },
             Arc::new(Executable::open().map_err(ServeError::Setup)?),
             Signals::new().map_err(ServeError::Setup)?,
@@ -238,6 +239,10 @@ fn assemble<R: FnMut(Record)>(
             return Err(error);
         }
     };
+    let watch = watch.unwrap_or_else(|error| {
+        records(Record::Unwatched { component: component.name(), reason: error.to_string() });
+        None
+    });
     let Estate { left, descriptors, version, failure, .. } = estate;
     let (history, program) = (left.history(), Program::at(left.program.clone()));
     let in_use = descriptors.copy(&left.cache).map_err(ServeError::Setup)?;
@@ -254,5 +259,9 @@ fn assemble<R: FnMut(Record)>(
 }
 
 fn watching(component: &Component) -> Result<Option<Watch>, ServeError> {
-    Watch::of(component).map_err(|source| ServeError::Watch { component: component.name(), source })
+    Watch::of(component).map_err(|source| unwatchable(component, source))
+}
+
+fn unwatchable(component: &Component, source: io::Error) -> ServeError {
+    ServeError::Watch { component: component.name(), source }
 }

@@ -168,7 +168,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let Configuration { component, guest, serving, rollout } = (self.means.reread)()?;
         let slots = u16::try_from(self.cluster.active().count()).unwrap_or(u16::MAX);
         limits::raise_descriptors(slots, serving.max_connections)?;
-        if component.name() != self.means.origin.component.name() && self.means.watch.is_some() {
+        let watched = component.name() == self.means.origin.component.name() && self.means.watch.is_some();
+        if self.means.options.watch && !watched {
             let failed = |source| ServeError::Watch { component: component.name(), source };
             self.means.watch = Watch::of(&component).map_err(failed)?;
         }
