@@ -47,8 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     } else {
         print!("{}", table::text(&report, !args.quick));
     }
-    // Wrong answers have ended the run already, and times are for people to judge.
-    Ok(report.spread.is_none_or(|spread| spread.widest() <= SPREAD.2))
+    // Wrong answers have ended the run already, and times are for people to judge. So is the spread where somebody is in a
+    // hurry: who falls behind has what waits taken away, and a machine that is busy makes somebody fall behind.
+    Ok(args.quick || report.spread.is_none_or(|spread| spread.widest() <= SPREAD.2))
 }
 
 impl Plan {
