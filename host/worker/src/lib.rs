@@ -26,6 +26,7 @@ mod instance;
 mod link;
 mod orders;
 mod outbound;
+mod outgoing;
 mod output;
 mod pagemap;
 mod parent;

@@ -6,6 +6,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use crate::early;
+use crate::outgoing;
 use crate::state::State;
 
 /// A linker with everything a component may import.
@@ -23,6 +24,7 @@ pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<S
     wasmtime_wasi_io::add_to_linker_async(&mut linker)?;
     linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    outgoing::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::from(state.config()))?;
     if shape == Shape::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
