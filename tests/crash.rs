@@ -221,7 +221,7 @@ fn a_worker_that_is_not_ready_in_time_is_killed() {
     finished
         .expect_code(7)
         .expect_stderr(": not ready after 100ms\n")
-        .expect_stderr(": killed; restarting\n");
+        .expect_stderr(": was killed since it was not ready in time; restarting\n");
     finished.expect_nothing_left();
 }
 

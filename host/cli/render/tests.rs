@@ -86,7 +86,10 @@ fn a_crash_says_how_and_what_next() {
         crashed(killed, None, Some(Duration::from_millis(150))),
         "slot 0 (pid 7): ended with signal 9; restarting in 150ms\n",
     );
-    check(crashed(Cause::StartTimedOut, None, None), "slot 0 (pid 7): killed\n");
+    check(
+        crashed(Cause::StartTimedOut, None, None),
+        "slot 0 (pid 7): was killed since it was not ready in time\n",
+    );
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl Display for Blow<'_> {
             Cause::Silent { silent } => {
                 write!(f, "was killed after it had said nothing for {}", Short(*silent))
             }
-            Cause::StartTimedOut => f.write_str("killed"),
+            Cause::StartTimedOut => f.write_str("was killed since it was not ready in time"),
             Cause::Failed { reason } => write!(f, "failed to start: {reason}"),
             Cause::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
         }
