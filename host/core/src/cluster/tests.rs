@@ -102,12 +102,18 @@ impl Rig {
     fn crash(&mut self, millis: u64, worker: u64) -> Option<Duration> {
         self.now = at(millis);
         self.cluster.handle_event(exited(worker), self.now);
-        let crashed = core::iter::from_fn(|| self.cluster.poll_action()).find_map(|action| match action {
-            Action::Notify(Notice::WorkerCrashed { restart_in, .. }) => Some(restart_in),
-            _ => None,
-        });
+        let crashed = self.first_but_steering();
+        let Some(Action::Notify(Notice::WorkerCrashed { restart_in, .. })) = crashed else {
+            panic!("expected a crash, got {crashed:?}");
+        };
         self.actions();
-        crashed.expect("a crash")
+        restart_in
+    }
+
+    /// What is done first, or right after new connections are dealt out otherwise.
+    fn first_but_steering(&mut self) -> Option<Action> {
+        let first = self.cluster.poll_action();
+        if matches!(first, Some(Action::Steer(_))) { self.cluster.poll_action() } else { first }
     }
 }
 

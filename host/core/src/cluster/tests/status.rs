@@ -45,11 +45,7 @@ fn the_wait_for_a_restart_survives_json() -> serde_json::Result<()> {
 fn a_notice_is_readable_as_json() -> serde_json::Result<()> {
     let mut rig = Rig::serving(1);
     rig.cluster.handle_event(exited(1), at(500));
-    let notice = core::iter::from_fn(|| rig.cluster.poll_action()).find_map(|action| match action {
-        Action::Notify(notice) => Some(notice),
-        _ => None,
-    });
-    let notice = notice.expect("a notice");
+    let Some(Action::Notify(notice)) = rig.first_but_steering() else { panic!("expected a notice") };
     let expected = serde_json::json!({
         "notice": "worker_crashed", "worker": 1, "slot": 0, "generation": 1, "uptime_ms": 490,
         "cause": {"cause": "exited", "exit": {"signal": 11}}, "restart_in_ms": 0,
