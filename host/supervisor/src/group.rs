@@ -245,6 +245,26 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_from_one_port_again_and_again_meets_everybody() {
+        let mut group = group(4);
+        steer(&mut group, &[1, 1, 1, 1]);
+        let port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut port: socket2::SockAddr = port.into();
+        for _ in 0..CONNECTIONS {
+            let client =
+                Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("descriptors");
+            client.set_reuse_address(true).expect("an option");
+            // Closed by a reset, its port is free at once.
+            client.set_linger(Some(Duration::ZERO)).expect("an option");
+            client.bind(&port).expect("nobody else has it");
+            client.connect(&group.addr.into()).expect("somebody listens");
+            port = client.local_addr().expect("it is bound");
+        }
+        let dealt: Vec<_> = group.members().map(|(_, socket)| waiting(socket).expect("it listens")).collect();
+        assert!(dealt.iter().all(|count| count.abs_diff(CONNECTIONS / 4) < CONNECTIONS / 8), "{dealt:?}");
+    }
+
+    #[test]
     fn the_kernel_does_as_it_is_told() {
         let mut group = group(4);
         for shares in [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 5], [8, 1, 1, 0], [1, 1, 1, 1]] {
