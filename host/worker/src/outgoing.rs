@@ -134,7 +134,9 @@ fn finish(
     }
     let outgoing = http.table.delete(ours)?;
     let trailers = trailers.map(|trailers| http.table.delete(trailers)).transpose()?;
-    if let Some(written) = outgoing.queue.lock().wrong_length() {
+    // Not in the condition: the queue would be locked until the end of the block.
+    let wrong = outgoing.queue.lock().wrong_length();
+    if let Some(written) = wrong {
         outgoing.queue.end(End::Broken);
         return Ok(Err(ErrorCode::HttpResponseBodySize(Some(written))));
     }
