@@ -100,7 +100,7 @@ fn numbers_of_instances_that_make_no_sense_are_refused() {
         ("1.5", "expected a number from 1 to 256, `max` or `auto`"),
     ] {
         let refused = program(["serve", &format!("--instances={value}")]).run();
-        refused.expect_usage(&format!("invalid value '{value}' for '--instances <N>': {reason}"));
+        refused.expect_usage(&format!("invalid value `{value}` for `--instances`: {reason}"));
     }
 }
 

@@ -27,7 +27,7 @@ fn logs_are_what_the_app_said() {
     assert_eq!(last.stdout.lines().count(), 1, "{}", last.explain());
     assert!(last.stdout.starts_with("slot 0 std"), "{}", last.explain());
     assert_eq!(server.command(["logs", "--lines", "0"]).run().stdout, "");
-    server.command(["logs", "-n", "many"]).run().expect_usage("'many'");
+    server.command(["logs", "-n", "many"]).run().expect_usage("`many`");
 }
 
 #[test]

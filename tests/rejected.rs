@@ -1,16 +1,18 @@
 //! Bad components, bad flags and bad places to run in: one line that says what is wrong, one that says what to do, the
 //! documented exit code, and nothing else changed.
 
+mod usage;
+
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
 
 use crate::support::{Finished, Program, Server, binary, component, program, shared_cache};
 
-const USAGE: i32 = 2;
 const COMPONENT: i32 = 3;
 const ADDRESS: i32 = 4;
 const CACHE: i32 = 5;
@@ -32,6 +34,17 @@ fn a_directory() {
     let (error, hint) = refused.expect_refusal(COMPONENT);
     assert_eq!(error, "`.` is a directory, not a component");
     assert!(hint.contains(".wasm"), "{hint}");
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    let pipe = place.path().join("app.wasm");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let refused = serve([pipe.to_str().unwrap()]).run();
+    let (error, hint) = refused.expect_refusal(COMPONENT);
+    assert_eq!(error, format!("`{}` is not a regular file", pipe.display()));
+    assert_eq!(hint, "write the component to a file, and name that");
 }
 
 #[test]
@@ -155,6 +168,32 @@ fn a_handler_that_is_not_what_its_name_says() {
 }
 
 #[test]
+fn a_handler_of_another_type_is_found_before_anything_starts() {
+    let refused = serve_text(
+        r#"(component
+            (core module $m (func (export "h")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "h")))
+            (instance $x (export "handle" (func $f)))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $x)))"#,
+    );
+    let (error, hint) = refused.expect_refusal(COMPONENT);
+    assert!(
+        error.contains("its `handle` takes 0 parameters and returns 0 values, and not 2 and 0"),
+        "{error}"
+    );
+    assert!(hint.contains("wasi:http"), "{hint}");
+}
+
+#[test]
+fn memory_that_the_machine_does_not_have_is_no_fault_of_the_component() {
+    let refused = limited("-v 2000000").args(["--max-restarts", "0"]).run();
+    assert!(!refused.stderr.contains("the component traps"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Cannot allocate memory"), "{}", refused.stderr);
+    refused.expect_code(7);
+}
+
+#[test]
 fn a_component_that_traps_while_starting() {
     for guest in ["refuses-p2", "refuses-p3"] {
         let refused = Server::of(guest).program().run();
@@ -232,7 +271,7 @@ fn a_privileged_port() {
 #[test]
 fn a_granted_directory_that_is_not_there() {
     let refused = Server::of("hello-p2").args(["--dir", "missing::/data"]).program().run();
-    refused.expect_usage("for '--dir <HOST[::GUEST[::ro]]>': there is no directory `missing`");
+    refused.expect_usage("for `--dir`: there is no directory `missing`");
     let refused = Server::of("hello-p2").args(["--dir", "file"]).file("file", "").program().run();
     refused.expect_usage("`file` is not a directory");
 }
@@ -313,86 +352,6 @@ fn too_few_descriptors() {
 fn a_low_limit_that_may_be_raised_is_raised() {
     let server = crate::support::Starting::of(limited("-S -n 256")).start();
     assert_eq!(server.get("/").status, 200);
-}
-
-#[test]
-fn values_out_of_range() {
-    for (flag, value) in [
-        ("addr", "127.0.0.1:65536"),
-        ("allow-outbound", ""),
-        ("allow-outbound", "example.org:port"),
-        ("body-timeout", "0s"),
-        ("config-var", "name"),
-        ("config-var", "=value"),
-        ("env", "=value"),
-        ("env", "NOBODY_SET_THIS"),
-        ("header-timeout", "0s"),
-        ("idle-instance-timeout", "-1s"),
-        ("isolation", "sloppy"),
-        ("json", "perhaps"),
-        ("keep-alive-timeout", "0s"),
-        ("kill-timeout", "10"),
-        ("kill-timeout", "soon"),
-        ("listen-timeout", "0s"),
-        ("max-concurrent-requests", "0"),
-        ("max-concurrent-requests", "1000001"),
-        ("max-connections", "0"),
-        ("max-header-size", "1KiB"),
-        ("max-header-size", "1GiB"),
-        ("max-instance-reuse-count", "0"),
-        ("max-memory-size", "1"),
-        ("max-memory-size", "5GiB"),
-        ("max-memory-size", "much"),
-        ("max-restarts", "-1"),
-        ("max-restarts", "5000000000"),
-        ("min-uptime", "1"),
-        ("timeout", "0s"),
-        ("timeout", "2years"),
-    ] {
-        let refused = program(["serve", &format!("--{flag}={value}")]).run();
-        refused.expect_usage(&format!("'--{flag}"));
-        refused.expect_usage(&format!("'{value}'"));
-        refused.expect_nothing_left();
-    }
-}
-
-#[test]
-fn an_unknown_key_in_the_file_is_named_with_its_place() {
-    let file = "# ours\ninstances = 2\n\nmax-restart = 5\n";
-    let refused = program(["serve"]).file("wasmcluster.toml", file).run();
-    let (error, hint) = refused.expect_refusal(USAGE);
-    assert_eq!(error, "`wasmcluster.toml`, line 4: there is no key `max-restart`");
-    assert_eq!(hint, "did you mean `max-restarts`?");
-}
-
-#[test]
-fn a_bad_value_in_the_file_is_named_with_its_place() {
-    for (file, place, reason) in [
-        ("instances = 0\n", "line 1", "at least 1 instance is needed"),
-        ("\naddr = \"nowhere\"\n", "line 2", "expected `HOST:PORT`"),
-        ("instances = [1, 2]\n", "line 1", "`instances` is one value"),
-        ("isolation = \"sloppy\"\n", "line 1", "expected one of `fast`, `strict`"),
-        ("timeout = \"1s\"\ninstances = \n", "line 2", ""),
-    ] {
-        let refused = program(["serve", "--config", "app.toml"]).file("app.toml", file).run();
-        refused.expect_usage("`app.toml`").expect_usage(place).expect_usage(reason);
-        refused.expect_nothing_left();
-    }
-}
-
-#[test]
-fn a_configuration_file_that_is_not_there() {
-    program(["serve", "--config", "missing.toml"]).run().expect_usage("failed to read `missing.toml`: ");
-}
-
-#[test]
-fn a_bad_variable() {
-    for (variable, value) in
-        [("WASMCLUSTER_INSTANCES", "0"), ("WASMCLUSTER_ALLOW_OUTBOUND", "ok.example\nno:port")]
-    {
-        let refused = program(["serve"]).env(variable, value).run();
-        refused.expect_usage("invalid value").expect_nothing_left();
-    }
 }
 
 /// `serve` on any port, with these arguments.

@@ -88,7 +88,7 @@ fn there_are_completions_for_every_shell() {
         finished.expect_code(0).expect_stdout("max-memory-size");
         assert_eq!(finished.stderr, "");
     }
-    program(["completions", "tcl"]).run().expect_usage("invalid value 'tcl'");
+    program(["completions", "tcl"]).run().expect_usage("invalid value `tcl` for `<SHELL>`");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -15,6 +15,7 @@ use wasmcluster_supervisor::TRIAL_ROLE;
 
 use super::args::{Cli, Command, ServeArgs};
 use super::exit::Failure;
+use super::usage;
 
 /// Read without being asked for, when it is there.
 const DEFAULT_FILE: &str = "wasmcluster.toml";
@@ -31,16 +32,21 @@ struct Setting {
     origin: String,
 }
 
-/// The command, from everywhere it may come from. Ends the process where clap has something to say about the command line.
+/// The command, from everywhere it may come from. Ends the process where help was asked for, or is needed.
 pub(crate) fn parse() -> Result<Command, Failure> {
-    complete(arguments().get_matches_from(command_line()))
+    let given = arguments().try_get_matches_from(command_line()).map_err(|error| {
+        let is_help =
+            !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if is_help { error.exit() } else { wrong(&error) }
+    });
+    complete(given?)
 }
 
 /// What `serve` is told now, by the same command line and environment and by what the file has become. Ends nothing.
 pub(crate) fn parse_again() -> Result<ServeArgs, Failure> {
     match arguments()
         .try_get_matches_from(command_line())
-        .map_err(|error| plain(&error))
+        .map_err(|error| wrong(&error))
         .and_then(complete)?
     {
         Command::Serve(args) => Ok(*args),
@@ -60,7 +66,7 @@ fn command_line() -> Vec<OsString> {
 
 /// What `serve` is told by its command line and environment alone.
 pub(crate) fn parse_line() -> Result<ServeArgs, Failure> {
-    let matches = arguments().try_get_matches_from(command_line()).map_err(|error| plain(&error))?;
+    let matches = arguments().try_get_matches_from(command_line()).map_err(|error| wrong(&error))?;
     match command(&matches)? {
         Command::Serve(args) => Ok(*args),
         _ => Err(Failure::usage("this process is not what its command line says", None)),
@@ -71,8 +77,12 @@ fn complete(given: ArgMatches) -> Result<Command, Failure> {
     let Some(("serve", serve)) = given.subcommand() else { return command(&given) };
     let mut settings = Vec::new();
     if let Some(path) = file(serve) {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| Failure::usage(format!("failed to read `{}`: {error}", path.display()), None))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Failure::usage(
+                format!("failed to read `{}`: {error}", path.display()),
+                Some("`--config` names the file to read".into()),
+            )
+        })?;
         settings = read(&text, &path, &serve_arguments())?;
     }
     // A platform's wish, weaker than anybody's decision about the address.
@@ -99,14 +109,11 @@ fn arguments() -> clap::Command {
 }
 
 fn command(matches: &ArgMatches) -> Result<Command, Failure> {
-    Cli::from_arg_matches(matches).map(|cli| cli.command).map_err(|error| plain(&error))
+    Cli::from_arg_matches(matches).map(|cli| cli.command).map_err(|error| wrong(&error))
 }
 
-/// The first line of what clap would print.
-fn plain(error: &clap::Error) -> Failure {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    Failure::usage(line.strip_prefix("error: ").unwrap_or(line), None)
+fn wrong(error: &clap::Error) -> Failure {
+    usage::failure(error, &command_line())
 }
 
 fn file(serve: &ArgMatches) -> Option<PathBuf> {
@@ -150,24 +157,14 @@ fn is_list(arg: &Arg) -> bool {
 
 /// The command line alone was fine, so what is wrong now is one of the settings: says which.
 fn blame(error: clap::Error, settings: &[Setting]) -> Failure {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    // As clap shows it: `--addr <HOST:PORT>`, or `[COMPONENT]`.
-    let shown = text(ContextKind::InvalidArg);
-    let name = shown.split_whitespace().next().unwrap_or_default().trim_start_matches("--");
+    let name = usage::argument(&error).trim_start_matches("--");
     // The last one counts, as it did for clap.
     let Some(setting) = settings.iter().rev().find(|setting| setting.id.replace('_', "-") == name) else {
-        return plain(&error);
+        return wrong(&error);
     };
-    let reason = match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
-        (Some(reason), _) => reason.to_string(),
-        (None, Some(ContextValue::Strings(values))) => format!("expected one of `{}`", values.join("`, `")),
-        (None, _) => "not a value it can have".to_owned(),
-    };
-    let (value, origin) = (text(ContextKind::InvalidValue), &setting.origin);
-    Failure::usage(format!("invalid value `{value}` for `{name}` ({origin}): {reason}"), None)
+    let (value, reason) = (usage::text(&error, ContextKind::InvalidValue), usage::reason(&error));
+    let message = format!("invalid value `{value}` for `{name}` ({}): {reason}", setting.origin);
+    Failure::usage(message, Some("`wasmcluster serve --help` says what there is".into()))
 }
 
 /// The settings in `text`, the content of the file at `path`.

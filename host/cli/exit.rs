@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use wasmcluster_supervisor::{ControlError, ServeError};
+use wasmcluster_supervisor::{ControlError, ServeError, is_short_of_descriptors};
 
 /// For `--help`. The numbers are those of [`Exit`].
 pub(crate) const EXIT_CODES: &str = "\
@@ -69,6 +69,11 @@ impl From<ServeError> for Failure {
             ServeError::RunDir(_) => Exit::RunDir,
             ServeError::Descriptors(_) => Exit::Resources,
             ServeError::AllErrored => Exit::Errored,
+            ServeError::Control(error) | ServeError::Spawn(error) | ServeError::Setup(error)
+                if is_short_of_descriptors(error) =>
+            {
+                Exit::Resources
+            }
             ServeError::BuilderDied { .. }
             | ServeError::Watch { .. }
             | ServeError::Control(_)

@@ -19,6 +19,7 @@ mod stop;
 mod table;
 mod trial;
 mod upgrade;
+mod usage;
 mod values;
 mod waiting;
 mod writer;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::errno::Errno;
 use wasmcluster_core::cluster::Exit;
 use wasmcluster_core::rejection::Rejection;
 
@@ -83,7 +84,19 @@ impl ServeError {
                 "it was killed, most likely for the memory it used: compiling needs more than serving".into(),
             ),
             Self::AllErrored => Some("the lines above say what each worker died of".into()),
+            Self::Control(error) | Self::Spawn(error) | Self::Setup(error)
+                if is_short_of_descriptors(error) =>
+            {
+                Some("raise `ulimit -n`".into())
+            }
             Self::BuilderDied { .. } | Self::Control(_) | Self::Spawn(_) | Self::Setup(_) => None,
         }
     }
+}
+
+/// Whether this process, or the whole machine, has as many files open as it may.
+#[must_use]
+pub fn is_short_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }

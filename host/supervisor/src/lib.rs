@@ -66,7 +66,7 @@ pub use self::child::{BUILDER_ROLE, WORKER_ROLE};
 pub use self::client::{App, ControlError, Following, Stopping};
 pub use self::component::{Component, ComponentError};
 pub use self::configuration::{Configuration, Misconfigured, Reread};
-pub use self::error::ServeError;
+pub use self::error::{ServeError, is_short_of_descriptors};
 pub use self::history::Memory;
 pub use self::instances::{Instances, InvalidInstances};
 pub use self::limits::TooFewDescriptors;

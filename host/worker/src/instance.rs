@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::InstancePre;
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::{Engine, Store, UpdateDeadline, ensure};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
@@ -78,11 +79,34 @@ impl Handler for ServicePre<State> {
     }
 }
 
-/// Whether the component exports the handler that its shape says.
+/// Whether the component exports the handler that its shape says, as far as can be seen without an instance.
 ///
 /// # Errors
 /// Fails when it does not.
 pub(crate) fn has_handler(linked: InstancePre<State>, shape: Shape) -> wasmtime::Result<()> {
+    let (interface, expected) = match shape {
+        Shape::P2 => ("wasi:http/incoming-handler@0.2.", (2, 0)),
+        Shape::P3 => ("wasi:http/handler@0.3.", (1, 1)),
+    };
+    let engine = linked.engine();
+    let exports = linked.component().component_type();
+    let handler = exports.exports(engine).find_map(|(name, export)| match export.ty {
+        ComponentItem::ComponentInstance(instance) if name.starts_with(interface) => {
+            instance.get_export(engine, "handle").map(|export| export.ty)
+        }
+        _ => None,
+    });
+    if let Some(ComponentItem::ComponentFunc(handler)) = handler {
+        let found = (handler.params().len(), handler.results().len());
+        ensure!(
+            found == expected,
+            "its `handle` takes {} parameters and returns {} values, and not {} and {}",
+            found.0,
+            found.1,
+            expected.0,
+            expected.1
+        );
+    }
     match shape {
         Shape::P2 => ProxyPre::new(linked).map(drop),
         Shape::P3 => ServicePre::new(linked).map(drop),
