@@ -41,6 +41,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("min-uptime", "2s", "2"),
     ("name", "my.app-2", "my/app"),
     ("probe", "/health", "health"),
+    ("sandbox", "off", "perhaps"),
     ("timeout", "none", "0s"),
     ("watch", "true", "perhaps"),
 ];
@@ -308,9 +309,9 @@ fn without_a_command_the_commands_are_shown() {
 #[test]
 fn a_mistyped_flag_or_command_gets_a_suggestion() {
     let refused = program(["serve", "--intsances", "3"]).run();
-    refused.expect_usage("--intsances").expect_stderr("'--instances'");
+    refused.expect_usage("--intsances").expect_stderr("hint: did you mean `--instances`?");
     let refused = program(["sevre"]).run();
-    refused.expect_usage("sevre").expect_stderr("'serve'");
+    refused.expect_usage("sevre").expect_stderr("hint: did you mean `serve`?");
 }
 
 #[test]

@@ -252,8 +252,7 @@ fn a_line_that_is_too_long_is_broken() {
         server.wait_for_stdout("no newline");
         let stdout = server.stdout();
         let pieces: Vec<_> = stdout.lines().map(|line| line.matches('x').count()).collect();
-        assert_eq!(pieces.iter().sum::<usize>(), 20_000);
-        assert!(pieces.iter().all(|&piece| piece <= 8192), "{pieces:?}");
+        assert_eq!(pieces, [8191, 8191, 3618, 0]);
     });
 }
 

@@ -26,6 +26,7 @@ mod output;
 mod push;
 mod rejected;
 mod reload;
+mod sandbox;
 mod scale;
 mod serve;
 mod steering;

@@ -82,6 +82,8 @@ fn the_process_stays_and_every_worker_is_replaced() {
     assert_eq!(running, program(&server));
     let history = server.command(["history"]).run();
     history.expect_stdout("start").expect_stdout("upgrade");
+    // The new program's own log goes on where the old one's was.
+    server.wait_for_stderr(&format!("slot 2 (pid {}): ready after ", after.1[2]));
     server.stop();
 }
 

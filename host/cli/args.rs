@@ -114,7 +114,6 @@ pub(crate) struct ServeArgs {
     ///
     /// A port alone, `8080` or `:8080`, is a port of 127.0.0.1. Port 0 picks a free one. `0.0.0.0:8080` listens on all
     /// interfaces, `[::]:8080` with IPv6 as well. Without an address, the port may come from the variable PORT.
-    /// [default: 127.0.0.1:8080]
     #[arg(long, visible_alias = "listen", env = "WASMCLUSTER_ADDR", value_name = "HOST:PORT", help_heading = APP)]
     #[arg(value_parser = address)]
     pub(crate) addr: Option<SocketAddr>,
@@ -264,6 +263,15 @@ pub(crate) struct ServeArgs {
     #[arg(help_heading = PROCESSES, value_parser = heartbeat)]
     pub(crate) heartbeat_timeout: Timeout,
 
+    /// Whether the kernel confines workers to what they need
+    ///
+    /// By Landlock, seccomp and limits, once a worker has all that it will need: from then on it opens no file but below
+    /// `--dir`, connects nowhere unless `--allow-outbound` lets it, and starts no program. A worker that tries a system
+    /// call that is not its own is ended, and the log names the call.
+    #[arg(long, env = "WASMCLUSTER_SANDBOX", value_name = "HOW", default_value = "best-effort")]
+    #[arg(help_heading = PROCESSES)]
+    pub(crate) sandbox: Sandbox,
+
     /// An environment variable of the guest
     ///
     /// `NAME=VALUE`, or `NAME` for the value it has here. Can be repeated.
@@ -396,6 +404,17 @@ pub(crate) enum Isolation {
     Fast,
     /// Every page, given back to the kernel
     Strict,
+}
+
+/// `--sandbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sandbox {
+    /// They may do what their user may
+    Off,
+    /// As far as the kernel helps
+    BestEffort,
+    /// Completely, or the app does not serve
+    Required,
 }
 
 #[cfg(test)]

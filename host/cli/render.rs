@@ -78,9 +78,10 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    pub(crate) fn new(look: Look) -> Self {
+    /// For an app, and whether it serves already.
+    pub(crate) fn new(look: Look, serving: bool) -> Self {
         let stdout = Colours::of(std::io::stdout().is_terminal());
-        Self { look, stdout, stderr: Colours::of(look.terminal), serving: false }
+        Self { look, stdout, stderr: Colours::of(look.terminal), serving }
     }
 
     /// For a command that shows what an app says, all of it on one stream.

@@ -14,7 +14,7 @@ use wasmcluster_supervisor::{
     spared,
 };
 
-use super::args::{Isolation, ServeArgs};
+use super::args::{Isolation, Sandbox, ServeArgs};
 use super::config;
 use super::exit::{Exit, Failure};
 use super::render::{self, Look, Renderer};
@@ -61,7 +61,8 @@ fn look(args: &ServeArgs) -> Look {
 
 fn serve_on(look: Look, mut options: Result<Options, Failure>, mut estate: Option<Estate>) -> Exit {
     loop {
-        let writer = spared(|| Writer::start(Renderer::new(look)));
+        let serving = estate.as_ref().is_some_and(Estate::is_serving);
+        let writer = spared(|| Writer::start(Renderer::new(look, serving)));
         let records = |record| writer.write(Line::Record(record));
         let served = options.and_then(|options| {
             serve(options, estate.take(), Box::new(reread), records).map_err(Failure::from)
@@ -109,6 +110,10 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
         ..Settings::new(args.instances.resolve())
     };
     let configuration = configuration(&args);
+    if args.watch && args.component.is_none() {
+        let hint = "name a component, or leave `--watch` out".to_owned();
+        return Err(Failure::usage("`--watch` watches a component's file, and none was named", Some(hint)));
+    }
     let cache = match args.cache_dir {
         Some(directory) => directory,
         None => default_cache()?,
@@ -145,6 +150,11 @@ fn configuration(args: &ServeArgs) -> Configuration {
         isolation: match args.isolation {
             Isolation::Fast => app::Isolation::Fast,
             Isolation::Strict => app::Isolation::Strict,
+        },
+        sandbox: match args.sandbox {
+            Sandbox::Off => app::Sandbox::Off,
+            Sandbox::BestEffort => app::Sandbox::BestEffort,
+            Sandbox::Required => app::Sandbox::Required,
         },
         max_instance_reuse_count: args.max_instance_reuse_count,
         idle_instance_timeout: args.idle_instance_timeout,

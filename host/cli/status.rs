@@ -6,6 +6,7 @@ use wasmcluster_core::cluster::{
     RolloutStage, RolloutStatus, SlotPhase, SlotStatus, WorkerPhase, WorkerStatus,
 };
 use wasmcluster_core::control::AppStatus;
+use wasmcluster_core::message::Confinement;
 use wasmcluster_supervisor::App;
 
 use super::args::StatusArgs;
@@ -32,7 +33,7 @@ fn ask(args: &StatusArgs) -> Result<AppStatus, Failure> {
 }
 
 fn words(status: &AppStatus, colours: Colours) -> String {
-    let AppStatus { name, pid, addr, component, digest, uptime, cluster } = status;
+    let AppStatus { name, pid, addr, component, digest, uptime, confinement, cluster } = status;
     let digest = short_digest(digest);
     let columns = [
         ("slot", Side::Right),
@@ -44,13 +45,25 @@ fn words(status: &AppStatus, colours: Colours) -> String {
     ];
     let rows: Vec<_> = cluster.slots.iter().flat_map(rows).collect();
     format!(
-        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}\n{}",
+        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}{}\n{}",
         Short(*uptime),
         cluster.generation,
         visible(component, colours),
+        confinement.as_ref().map(confinement_line).unwrap_or_default(),
         cluster.rollout.map(|rollout| rollout_line(&rollout)).unwrap_or_default(),
         table(columns, &rows, colours)
     )
+}
+
+/// What keeps workers from the rest of the machine.
+fn confinement_line(confinement: &Confinement) -> String {
+    match confinement {
+        Confinement::Off => "sandbox of the workers: off\n".into(),
+        Confinement::Full => "sandbox of the workers: complete\n".into(),
+        Confinement::Partial { missing } => {
+            format!("sandbox of the workers: in part, without {}\n", missing.join("; "))
+        }
+    }
 }
 
 /// What slots are on their way from, and how far they are.
@@ -142,6 +155,7 @@ mod tests {
             component: "shop.wasm".into(),
             digest: "0123456789abcdef".repeat(4),
             uptime: Duration::from_secs(70),
+            confinement: Some(Confinement::Full),
             cluster: Status {
                 phase: ClusterPhase::Running,
                 generation: Generation::FIRST,
@@ -152,6 +166,7 @@ mod tests {
         let expected = "\
 shop at http://127.0.0.1:8080/ for 1m 10s (pid 700)
 generation 1: shop.wasm (sha256 0123456789ab)
+sandbox of the workers: complete
 
 slot  phase                pid  generation  uptime  restarts
    0  serving              701           1   1m 5s         0

@@ -17,10 +17,13 @@ fn status_shows_the_app_and_every_worker() {
     assert_eq!(shown.stderr, "", "{}", shown.explain());
     let (addr, pid) = (server.addr, server.pid());
     let lines: Vec<&str> = shown.stdout.lines().collect();
-    let [app, generation, "", head, first, second] = lines[..] else { panic!("{}", shown.explain()) };
+    let [app, generation, sandbox, "", head, first, second] = lines[..] else {
+        panic!("{}", shown.explain())
+    };
     assert!(app.starts_with(&format!("shop at http://{addr}/ for ")), "{app}");
     assert!(app.ends_with(&format!("(pid {pid})")), "{app}");
     assert!(generation.starts_with("generation 1: ") && generation.contains("hello-p2.wasm"), "{generation}");
+    assert!(sandbox.starts_with("sandbox of the workers: "), "{sandbox}");
     assert_eq!(words(head), ["slot", "phase", "pid", "generation", "uptime", "restarts"]);
     for (slot, line) in [("0", first), ("1", second)] {
         let words = words(line);

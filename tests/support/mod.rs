@@ -4,6 +4,8 @@
 
 mod client;
 pub(crate) mod frames;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod intruder;
 mod load;
 mod network;
 mod output;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytesize::ByteSize;
 use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear, Worse};
-use wasmcluster_core::message::MemoryReset;
+use wasmcluster_core::message::{Conditions, Confinement, MemoryReset};
 use wasmcluster_core::record::Record;
 
 use super::Renderer;
@@ -39,16 +39,7 @@ impl Renderer {
                 }
                 words
             }
-            Record::MemoryReset { reset } => match reset {
-                MemoryReset::Pagemap => return None,
-                MemoryReset::Decommit { .. } if self.look.strict => return None,
-                MemoryReset::Decommit { reason } => {
-                    format!("instances give back all of their memory, which is slower: {reason}")
-                }
-                MemoryReset::OnDemand { reason } => {
-                    format!("instances are mapped one by one, which is slower: {reason}")
-                }
-            },
+            Record::Conditions(conditions) => self.conditions(conditions)?,
             Record::Reloading { component } => format!("looking at `{component}` again"),
             Record::Pushed { component } => format!("`{component}` was pushed"),
             Record::RollingBack { component, to } => {
@@ -189,6 +180,29 @@ impl Renderer {
             | Notice::SlotServing { .. }
             | Notice::AllServing => return None,
         })
+    }
+
+    /// What is worth knowing of them: what is slower than it might be, or open.
+    fn conditions(&self, Conditions { reset, confinement }: &Conditions) -> Option<String> {
+        let slower = match reset {
+            MemoryReset::Pagemap => None,
+            MemoryReset::Decommit { .. } if self.look.strict => None,
+            MemoryReset::Decommit { reason } => {
+                Some(format!("instances give back all of their memory, which is slower: {reason}"))
+            }
+            MemoryReset::OnDemand { reason } => {
+                Some(format!("instances are mapped one by one, which is slower: {reason}"))
+            }
+        };
+        let open = match confinement {
+            Confinement::Off | Confinement::Full => None,
+            Confinement::Partial { missing } => Some(self.hinted(
+                format!("workers do without a part of their sandbox: {}", missing.join("; ")),
+                Some("guests are walled in all the same; `--sandbox required` does not serve like this"),
+            )),
+        };
+        let lines: Vec<_> = slower.into_iter().chain(open).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
     pub(super) fn hinted(&self, message: String, hint: Option<&str>) -> String {

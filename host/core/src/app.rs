@@ -30,6 +30,8 @@ pub struct Guest {
     pub max_outbound_requests: u32,
     /// How memory of a finished instance is made fresh.
     pub isolation: Isolation,
+    /// Whether the kernel confines its worker.
+    pub sandbox: Sandbox,
     /// How many requests one instance may serve; `None` takes the default of the component's version (1 for 0.2, 128 for 0.3).
     pub max_instance_reuse_count: Option<u32>,
     /// How long an instance may wait for its next request.
@@ -56,6 +58,19 @@ pub enum Isolation {
     Fast,
     /// Give every page back to the kernel.
     Strict,
+}
+
+/// Whether a worker gives up what it does not need of the machine, before it runs a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// No.
+    Off,
+    /// As far as the kernel helps.
+    #[default]
+    BestEffort,
+    /// Completely, or it does not serve.
+    Required,
 }
 
 /// How a worker treats connections and requests.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::time::millis;
 use crate::cluster::{Abort, Generation, SlotId, Status};
 use crate::history::Entry;
+use crate::message::Confinement;
 use crate::record::Stamped;
 
 /// Command to supervisor.
@@ -258,6 +259,8 @@ pub struct AppStatus {
     /// The time since its supervisor had something to serve.
     #[serde(rename = "uptime_ms", with = "millis")]
     pub uptime: Duration,
+    /// How far the kernel confines its workers, once one has said so.
+    pub confinement: Option<Confinement>,
     /// Its slots and workers.
     pub cluster: Status,
 }

@@ -42,6 +42,9 @@ pub enum Shape {
     P3,
 }
 
+/// The longest line on a log pipe, in bytes, with its end. Whoever reads it takes what is longer for several.
+pub const LOG_LINE: usize = 8 << 10;
+
 /// How often a worker says that it lives.
 pub const PULSE: Duration = Duration::from_secs(1);
 
@@ -105,10 +108,7 @@ pub struct Needs {
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {
     /// The artifact is mapped, an instance was created, and accept is being polled.
-    Ready {
-        /// How instance memory is reset between requests.
-        reset: MemoryReset,
-    },
+    Ready(Conditions),
     /// This worker can never become ready, and neither could another one of its generation.
     Refused(Rejection),
     /// What was to be stolen is, as far as it was still there and there was room for it.
@@ -126,6 +126,15 @@ pub enum FromWorker {
     },
 }
 
+/// What a worker found the machine to give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// How instance memory is reset between requests.
+    pub reset: MemoryReset,
+    /// What stands between the worker and the machine.
+    pub confinement: Confinement,
+}
+
 /// How an instance's memory becomes fresh again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +150,21 @@ pub enum MemoryReset {
     OnDemand {
         /// What the reservation failed with.
         reason: String,
+    },
+}
+
+/// How far the kernel keeps a worker from what it does not need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confinement {
+    /// Not at all: `--sandbox off`.
+    Off,
+    /// By everything that we know of.
+    Full,
+    /// By some of it.
+    Partial {
+        /// What it does without, and why, for people: `Landlock, which this kernel does not have`.
+        missing: Vec<String>,
     },
 }
 

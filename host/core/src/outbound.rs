@@ -18,6 +18,14 @@ pub struct OutboundRule {
     port: Option<u16>,
 }
 
+impl OutboundRule {
+    /// The only port that it is about, if it is about one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HostPattern {
     /// `*`

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::time::millis;
 use crate::cluster::{Generation, Notice, SlotId};
-use crate::message::{MemoryReset, Report};
+use crate::message::{Conditions, Report};
 
 /// A moment of the world's calendar, in milliseconds since 1970. Whoever has a clock makes it, and whoever shows it turns
 /// it into words.
@@ -60,11 +60,8 @@ pub enum Record {
         /// How many slots share it.
         instances: usize,
     },
-    /// How instances become fresh, where it is not the fast way.
-    MemoryReset {
-        /// How, and why.
-        reset: MemoryReset,
-    },
+    /// What workers found the machine to give.
+    Conditions(Conditions),
     /// We were asked to look at the component again.
     Reloading {
         /// What it is called.

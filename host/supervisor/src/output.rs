@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe::Receiver;
+use wasmcluster_core::message::LOG_LINE;
 
 use crate::upgrade::{Descriptors, Passed};
 
 /// Longest line in bytes. A longer one is split, and the pieces say so.
-const MAX_LINE: usize = 8 << 10;
+const MAX_LINE: usize = LOG_LINE;
 
 /// One line, or a piece of one.
 #[derive(Debug, PartialEq, Eq)]

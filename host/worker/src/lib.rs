@@ -35,6 +35,7 @@ mod pulse;
 mod reports;
 mod respond;
 mod response;
+mod sandbox;
 mod served;
 mod server;
 mod state;

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+use wasmcluster_core::message::LOG_LINE;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// Longest line in bytes; what is longer is broken into several.
-const MAX_LINE: usize = 8 << 10;
+const MAX_LINE: usize = LOG_LINE - 1;
 
 /// What may wait for the pipe, in bytes.
 const MAX_PENDING: usize = 1 << 20;
@@ -48,20 +49,25 @@ impl LogPipe {
     /// Writes lines to `fd` as they come, for as long as somebody reads them.
     ///
     /// # Errors
-    /// Fails when `fd` is not a pipe, or its reader is gone.
-    pub(crate) async fn forward(self, fd: RawFd) -> std::io::Result<()> {
+    /// Fails when `fd` is not a pipe; the future does when its reader is gone.
+    pub(crate) fn forward(
+        self,
+        fd: RawFd,
+    ) -> std::io::Result<impl Future<Output = std::io::Result<()>> + use<>> {
         let mut pipe = sender(fd)?;
-        let mut lines = Vec::new();
-        loop {
-            let filled = self.0.filled.notified();
-            std::mem::swap(&mut self.lock().lines, &mut lines);
-            if lines.is_empty() {
-                filled.await;
-                continue;
+        Ok(async move {
+            let mut lines = Vec::new();
+            loop {
+                let filled = self.0.filled.notified();
+                std::mem::swap(&mut self.lock().lines, &mut lines);
+                if lines.is_empty() {
+                    filled.await;
+                    continue;
+                }
+                pipe.write_all(&lines).await?;
+                lines.clear();
             }
-            pipe.write_all(&lines).await?;
-            lines.clear();
-        }
+        })
     }
 
     /// Waits until all that was printed has been taken by [`forward`](Self::forward).

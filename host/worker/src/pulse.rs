@@ -1,6 +1,8 @@
 //! What a worker says about itself while it serves: that it lives, what it has served, and when that is enough.
 
-use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use nix::unistd::{SysconfVar, sysconf};
 use wasmcluster_core::cluster::Wear;
@@ -10,14 +12,14 @@ use crate::app::App;
 use crate::output::LogPipe;
 
 /// For as long as it is polled.
-pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2]) {
+pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
     tokio::select! {
-        () = beat(app, logs) => {}
+        () = beat(app, logs, footprint) => {}
         () = wear(app) => {}
     }
 }
 
-async fn beat(app: &'static App, logs: [LogPipe; 2]) {
+async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
     let mut heavy = false;
     loop {
         tokio::time::sleep(PULSE).await;
@@ -25,7 +27,7 @@ async fn beat(app: &'static App, logs: [LogPipe; 2]) {
         count_losses(app, &logs);
         if let Some(most) = app.serving.max_memory
             && !heavy
-            && let Some(bytes) = memory().filter(|bytes| *bytes > most)
+            && let Some(bytes) = footprint.bytes().filter(|bytes| *bytes > most)
         {
             heavy = true;
             app.reports.send(FromWorker::Worn(Wear::Memory { bytes })).await;
@@ -40,12 +42,23 @@ async fn wear(app: &'static App) {
     std::future::pending().await
 }
 
-/// What this process has in memory, in bytes.
-fn memory() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    let page = u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?;
-    Some(pages * page)
+/// What this process has in memory. Opened once: later its sandbox opens nothing.
+pub(crate) struct Footprint(File);
+
+impl Footprint {
+    pub(crate) fn open() -> io::Result<Self> {
+        File::open("/proc/self/statm").map(Self)
+    }
+
+    /// In bytes.
+    fn bytes(&self) -> Option<u64> {
+        // Seven numbers of at most twenty digits.
+        let mut statm = [0; 160];
+        let read = self.0.read_at(&mut statm, 0).ok()?;
+        let pages: u64 = std::str::from_utf8(&statm[..read]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        let page = u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?;
+        Some(pages * page)
+    }
 }
 
 /// Says how much could not be said.

@@ -6,7 +6,7 @@ use http::uri::Authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use wasmcluster_core::message::{FromWorker, Shape, Start, fd};
+use wasmcluster_core::message::{Conditions, FromWorker, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -26,9 +26,10 @@ use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::parent::inherited;
 use crate::probe::probe;
-use crate::pulse::pulse;
+use crate::pulse::{Footprint, pulse};
 use crate::reports::Reports;
-use crate::trim;
+use crate::sandbox::{self, Reach};
+use crate::trim::Program;
 
 /// Why a worker did not become ready.
 pub(crate) enum NotReady {
@@ -68,7 +69,9 @@ impl From<std::io::Error> for NotReady {
 pub(crate) struct Server {
     acceptor: Acceptor,
     listener: TcpListener,
-    ready: FromWorker,
+    conditions: Conditions,
+    footprint: Footprint,
+    program: Program,
 }
 
 impl Server {
@@ -95,6 +98,7 @@ impl Server {
             max_served: guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1),
             idle_timeout: guest.idle_instance_timeout,
         };
+        let (wanted, reach) = (guest.sandbox, Reach::of(&guest));
         let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
         let grants = Grants::open(guest, context(&slot, &generation), outbound, logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
@@ -102,6 +106,15 @@ impl Server {
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
         let (listener, authority) = listener()?;
+        let (footprint, program) = (Footprint::open()?, Program::mapped());
+
+        // From here on nothing is opened, and no guest has run yet. Threads that begin later are confined with this one.
+        let confinement = sandbox::enter(wanted, &reach).map_err(|missing| {
+            Rejection::new(
+                format!("the sandbox that is required cannot be had: {missing}"),
+                "`--sandbox best-effort` does without what this machine does not have",
+            )
+        })?;
         let permits = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let places: &'static Semaphore = Box::leak(Box::new(Semaphore::new(permits)));
         let ticker = Ticker::start(engine, places, permits)?;
@@ -114,26 +127,30 @@ impl Server {
             probe(app, &protocols, path).await?;
         }
         let acceptor = Acceptor { app, connections, protocols, max_connections };
-        Ok(Self { acceptor, listener, ready: FromWorker::Ready { reset } })
+        Ok(Self { acceptor, listener, conditions: Conditions { reset, confinement }, footprint, program })
     }
 
     /// Starts one instance, so that a component that cannot is found out before anybody asks it.
-    async fn prove(app: &App) -> Result<(), Rejection> {
+    async fn prove(app: &App) -> Result<(), NotReady> {
         app.ticker.touch();
         app.instances.prove().await.map_err(|error| {
-            let cause = error.root_cause().to_string();
-            Rejection::new(
-                format!("the component traps while starting: {}", cause.lines().next().unwrap_or_default()),
-                "what it prints while starting stands above",
-            )
+            // Memory that there is not, above all.
+            let cause = error.root_cause();
+            if cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>() {
+                return NotReady::machine("cannot make an instance", &error);
+            }
+            let cause = cause.to_string();
+            let message =
+                format!("the component traps while starting: {}", cause.lines().next().unwrap_or_default());
+            Rejection::new(message, "what it prints while starting stands above").into()
         })
     }
 
     /// Serves until told to drain; says how many requests were cut.
     pub(crate) async fn run(self, orders: Arc<Orders>, logs: &[LogPipe; 2]) -> u64 {
-        let Self { acceptor, listener, ready } = self;
+        let Self { acceptor, listener, conditions, footprint, program } = self;
         let app = acceptor.app;
-        tokio::spawn(pulse(app, logs.clone()));
+        tokio::spawn(pulse(app, logs.clone(), footprint));
         tokio::spawn({
             let connections = Arc::clone(&acceptor.connections);
             async move { connections.watch().await }
@@ -142,8 +159,8 @@ impl Server {
         let taking = Taking::start(acceptor.clone(), listener, Arc::clone(&orders));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
-        trim::program();
-        app.reports.send(ready).await;
+        program.trim();
+        app.reports.send(FromWorker::Ready(conditions)).await;
 
         let Drain { within, heir } = tokio::select! {
             // An order that came before the last one is obeyed: its descriptor is another slot's listener, which must not

@@ -11,20 +11,29 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// Unmaps the pages of this program's code and constants. Those that are needed again are found in the page cache, at the
-/// price of a minor fault each.
-pub(crate) fn program() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
-    let program = program.to_string_lossy();
-    for (start, end) in maps.lines().filter_map(|line| unwritten(line, &program)) {
-        let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else {
-            continue;
-        };
-        // SAFETY: the range is a private mapping of a file that was never writable (see `unwritten`): its pages are what
-        // the file says, so dropping them loses nothing, and the next access brings them back. That includes the code
-        // that runs right now.
-        let _ = unsafe { madvise(address, end - start, MmapAdvise::MADV_DONTNEED) };
+/// Where this program's code and constants are in memory.
+pub(crate) struct Program(Vec<(usize, usize)>);
+
+impl Program {
+    /// Looks it up. Nowhere, if that cannot be found out.
+    pub(crate) fn mapped() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let Ok(program) = std::fs::read_link("/proc/self/exe") else { return Self(Vec::new()) };
+        let program = program.to_string_lossy();
+        Self(maps.lines().filter_map(|line| unwritten(line, &program)).collect())
+    }
+
+    /// Unmaps its pages. Those that are needed again are found in the page cache, at the price of a minor fault each.
+    pub(crate) fn trim(self) {
+        for (start, end) in self.0 {
+            let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else {
+                continue;
+            };
+            // SAFETY: the range is a private mapping of a file that was never writable (see `unwritten`), and stays where
+            // it is while the program runs: its pages are what the file says, so dropping them loses nothing, and the next
+            // access brings them back. That includes the code that runs right now.
+            let _ = unsafe { madvise(address, end - start, MmapAdvise::MADV_DONTNEED) };
+        }
     }
 }
 
@@ -67,7 +76,9 @@ mod tests {
 
     #[test]
     fn the_program_goes_on_without_them() {
-        program();
+        let program = Program::mapped();
+        assert!(!program.0.is_empty());
+        program.trim();
         assert_eq!(format!("{}", 2 + 2), "4");
     }
 }

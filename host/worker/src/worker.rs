@@ -70,7 +70,7 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
     let talk = tokio::spawn(talk(stream, channel, (outbox, reports.clone()), Arc::clone(&orders)));
     let logs = [LogPipe::new(), LogPipe::new()];
     for (pipe, fd) in logs.iter().zip([1, 2]) {
-        tokio::spawn(pipe.clone().forward(fd));
+        tokio::spawn(pipe.clone().forward(fd)?);
     }
     let served = async {
         let (last_word, ended) = match Server::prepare(start, reports.clone(), &logs).await {

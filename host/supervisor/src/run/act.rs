@@ -87,8 +87,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 addr: self.claim.addr,
                 instances: self.cluster.active().count(),
             });
-            if let Some(reset) = self.reset.clone() {
-                (self.means.records)(Record::MemoryReset { reset });
+            if let Some(conditions) = self.conditions.clone() {
+                (self.means.records)(Record::Conditions(conditions));
             }
             return;
         }

@@ -19,7 +19,7 @@ use wasmcluster_core::cluster::{
     Cluster, Event, Generation, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
 use wasmcluster_core::history::Way;
-use wasmcluster_core::message::{FromWorker, MemoryReset};
+use wasmcluster_core::message::{Conditions, FromWorker};
 use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
@@ -137,8 +137,8 @@ pub(crate) struct Supervisor<R> {
     awaiting_end: Vec<Answers>,
     /// What the first worker that refused to start said, in full.
     rejection: Option<Rejection>,
-    /// How memory is reset, once a worker said so. Told when everything serves, and when it changes.
-    reset: Option<MemoryReset>,
+    /// What the machine gives, once a worker said so. Told when everything serves, and when it changes.
+    conditions: Option<Conditions>,
     serving: bool,
     outcome: Option<Outcome>,
 }
@@ -187,7 +187,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             asked_to_stop: false,
             awaiting_end: Vec::new(),
             rejection: None,
-            reset: None,
+            conditions: None,
             serving: false,
             outcome: None,
         }
@@ -305,8 +305,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let Some(&Placed { slot, ref handle }) = self.workers.get(&worker) else { return };
         let pid = handle.pid;
         match input {
-            WorkerInput::Said(FromWorker::Ready { reset }) => {
-                self.note_reset(reset);
+            WorkerInput::Said(FromWorker::Ready(conditions)) => {
+                self.note(conditions);
                 self.tell(Event::WorkerReady { worker });
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
@@ -335,15 +335,15 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
     }
 
-    /// All workers reset memory in the same way, so it is said once, and again when it changes.
-    fn note_reset(&mut self, reset: MemoryReset) {
-        if self.reset.as_ref() == Some(&reset) {
+    /// All workers find the same, so it is said once, and again when it changes.
+    fn note(&mut self, conditions: Conditions) {
+        if self.conditions.as_ref() == Some(&conditions) {
             return;
         }
         if self.serving {
-            (self.means.records)(Record::MemoryReset { reset: reset.clone() });
+            (self.means.records)(Record::Conditions(conditions.clone()));
         }
-        self.reset = Some(reset);
+        self.conditions = Some(conditions);
     }
 
     fn stop(&mut self, fast: bool) {

@@ -50,6 +50,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             component: build.map(|build| build.name.clone()).unwrap_or_default(),
             digest: build.map(|build| build.built.digest.clone()).unwrap_or_default(),
             uptime: self.started.elapsed(),
+            confinement: self.conditions.as_ref().map(|conditions| conditions.confinement.clone()),
             cluster: self.cluster.status(self.now(), pid),
         }
     }

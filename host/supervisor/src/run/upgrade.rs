@@ -227,7 +227,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             asker,
             log,
             history: self.means.chronicle.history().entries().to_vec(),
-            reset: self.reset,
+            conditions: self.conditions,
             rejection: self.rejection,
             serving: self.serving,
         };
@@ -304,7 +304,7 @@ impl<R: FnMut(Record)> TakenOver<R> {
         supervisor.unsteered = left.unsteered;
         (supervisor.first, supervisor.newest) = (left.first, left.newest);
         supervisor.waiting = waiting;
-        (supervisor.reset, supervisor.rejection) = (left.reset, left.rejection);
+        (supervisor.conditions, supervisor.rejection) = (left.conditions, left.rejection);
         supervisor.serving = left.serving;
         if let (Some(watch), Some(passed)) = (&mut supervisor.means.watch, &left.watch) {
             watch.go_on(passed);

@@ -157,6 +157,12 @@ impl Estate {
         self.failure.is_some()
     }
 
+    /// Whether everything has served already.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.left.serving
+    }
+
     /// With which options it was served, and how. `built_in` is the component of who was given none.
     #[must_use]
     pub fn options(&self, built_in: Component) -> Options {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::cluster::{Cluster, Generation, Plan, Settings, SlotId, WorkerId};
 use wasmcluster_core::history::Entry;
-use wasmcluster_core::message::MemoryReset;
+use wasmcluster_core::message::Conditions;
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::Stealing;
 
@@ -56,9 +56,9 @@ pub(crate) struct Left {
     pub(super) asker: Option<PassedAsker>,
     pub(super) log: PassedLog,
     pub(super) history: Vec<Entry>,
-    pub(super) reset: Option<MemoryReset>,
+    pub(super) conditions: Option<Conditions>,
     pub(super) rejection: Option<Rejection>,
-    pub(super) serving: bool,
+    pub(crate) serving: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,0 +1,64 @@
+//! What a worker gives up of the machine, before it runs a guest.
+//!
+//! A guest has its own walls. These are for the day on which one of them breaks: whoever then runs code in the worker finds
+//! a process that can do what serving takes, and nothing else. All of it is for good, is inherited by every thread that
+//! begins later, and has to come after everything that a worker opens, maps or looks up.
+
+mod calls;
+mod files;
+mod violation;
+
+use nix::sys::resource::{Resource, setrlimit};
+use wasmcluster_core::app::{DirGrant, Guest, Sandbox};
+use wasmcluster_core::message::Confinement;
+use wasmcluster_core::outbound::OutboundRule;
+
+/// What of the world outside a worker goes on to need for its guests.
+pub(crate) struct Reach {
+    dirs: Vec<DirGrant>,
+    outbound: Vec<OutboundRule>,
+}
+
+impl Reach {
+    /// As far as its guest may.
+    pub(crate) fn of(guest: &Guest) -> Self {
+        Self { dirs: guest.dirs.clone(), outbound: guest.outbound.clone() }
+    }
+
+    /// Whether anything is opened by its name.
+    fn opens(&self) -> bool {
+        !self.dirs.is_empty() || self.connects()
+    }
+
+    fn connects(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+}
+
+/// Confines this process. To be called while it has one thread.
+///
+/// # Errors
+/// Fails where more is wanted than this kernel gives; the message says what is missing.
+pub(crate) fn enter(wanted: Sandbox, reach: &Reach) -> Result<Confinement, String> {
+    if wanted == Sandbox::Off {
+        return Ok(Confinement::Off);
+    }
+    let steps: [(&str, Result<(), String>); 3] = [
+        // What a core dump holds is the memory of guests, and where it lands is nobody's choice.
+        ("limits", setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| error.to_string())),
+        ("Landlock", files::restrict(reach)),
+        // The last one: it forbids the others.
+        ("seccomp", calls::restrict(reach)),
+    ];
+    let missing: Vec<_> = steps
+        .into_iter()
+        .filter_map(|(step, done)| done.err().map(|reason| format!("{step}: {reason}")))
+        .collect();
+    if missing.is_empty() {
+        return Ok(Confinement::Full);
+    }
+    match wanted {
+        Sandbox::Required => Err(missing.join("; ")),
+        _ => Ok(Confinement::Partial { missing }),
+    }
+}

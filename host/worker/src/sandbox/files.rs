@@ -1,0 +1,108 @@
+//! Files, TCP and signals: by Landlock.
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope,
+};
+use wasmcluster_core::app::DirGrant;
+use wasmcluster_core::outbound::OutboundRule;
+
+use super::Reach;
+
+/// What we ask for: files, TCP, and signals and abstract sockets of others. Later versions of Landlock have nothing more for
+/// us.
+const WANTED: ABI = ABI::V6;
+
+/// What the system's resolver reads.
+const RESOLVER: [&str; 6] = [
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+];
+
+/// By TCP, it asks what does not fit into a datagram.
+const DNS: u16 = 53;
+
+/// From now on nothing can be opened that `reach` does not have, nor connected to.
+///
+/// # Errors
+/// Fails where the kernel does not help, or with a part of it only. As much as it can is done all the same.
+pub(super) fn restrict(reach: &Reach) -> Result<(), String> {
+    let RestrictionStatus { ruleset, landlock, .. } = apply(reach).map_err(|error| error.to_string())?;
+    match (ruleset, landlock) {
+        (RulesetStatus::FullyEnforced, _) => Ok(()),
+        (_, LandlockStatus::NotImplemented) => Err("this kernel does not have it".into()),
+        (_, LandlockStatus::NotEnabled) => Err("this kernel has it switched off".into()),
+        (_, LandlockStatus::Available { effective_abi, .. }) => Err(format!(
+            "this kernel has version {} of it, and version {} is wanted",
+            effective_abi as u32, WANTED as u32
+        )),
+    }
+}
+
+fn apply(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(WANTED))?
+        .handle_access(AccessNet::BindTcp)?
+        .scope(Scope::from_all(WANTED))?;
+    let ports = ports(reach);
+    if ports.is_some() {
+        rules = rules.handle_access(AccessNet::ConnectTcp)?;
+    }
+    let mut rules = rules.create()?;
+    for DirGrant { host, writable, .. } in &reach.dirs {
+        // Whether it is there was found out when it was opened for the guest.
+        rules = below(rules, host.as_os_str(), if *writable { write() } else { read() })?;
+    }
+    if reach.connects() {
+        for file in RESOLVER {
+            rules = below(rules, file.as_ref(), AccessFs::ReadFile.into())?;
+        }
+    }
+    for port in ports.unwrap_or_default() {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+    }
+    rules.restrict_self()
+}
+
+/// Where connections may go, unless that is everywhere.
+fn ports(reach: &Reach) -> Option<Vec<u16>> {
+    let mut ports: Vec<_> = reach.outbound.iter().map(OutboundRule::port).collect::<Option<_>>()?;
+    if reach.connects() {
+        ports.push(DNS);
+    }
+    Some(ports)
+}
+
+fn read() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+/// All that a guest can do to files and directories; devices, sockets and programs are none of its business.
+fn write() -> BitFlags<AccessFs> {
+    read()
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::MakeSym
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer
+}
+
+/// Allows something below a path, if there is one.
+fn below(
+    rules: RulesetCreated,
+    path: &std::ffi::OsStr,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    match PathFd::new(path) {
+        Ok(path) => rules.add_rule(PathBeneath::new(path, access)),
+        Err(_) => Ok(rules),
+    }
+}

@@ -1,0 +1,219 @@
+//! What a worker can still do to the machine once somebody else runs code in it.
+
+use std::fs;
+use std::thread;
+
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use serde_json::Value;
+use syscalls::Sysno;
+
+use crate::support::{Server, program};
+
+/// What `status` says of it.
+fn confinement(server: &Server) -> Value {
+    let status: Value = serde_json::from_str(&server.command(["status", "--json"]).run().stdout).unwrap();
+    status["confinement"].clone()
+}
+
+/// A line of `/proc/PID/task/*/status`, of each thread of a process.
+fn of_threads(pid: u32, name: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let value =
+        |status: String| status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+    let values =
+        threads.map(|thread| value(fs::read_to_string(thread.unwrap().path().join("status")).unwrap()));
+    values.map(|value| value.expect(name)).collect()
+}
+
+#[test]
+fn every_thread_of_a_worker_is_confined() {
+    let lent = tempfile::tempdir().unwrap();
+    let grant = format!("{}::/lent", lent.path().display());
+    let server = Server::of("zoo-p2").instances(1).args(["--dir", &grant]).start();
+    // The thread for files begins with the first of them, and the one for ticks with the worker.
+    server.get("/list?path=/lent").expect_status(200);
+    let worker = server.worker();
+    for (name, value) in [("Seccomp:", "2"), ("NoNewPrivs:", "1")] {
+        let values = of_threads(worker, name);
+        assert!(values.len() > 2 && values.iter().all(|found| found == value), "{name} {values:?}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    assert_ne!(confinement(&server), "off");
+    let words = server.command(["status"]).run().stdout;
+    assert!(words.contains("sandbox of the workers: "), "{words}");
+}
+
+#[test]
+fn without_a_sandbox_there_is_none() {
+    let server = Server::of("zoo-p2").instances(1).args(["--sandbox", "off"]).start();
+    assert_eq!(of_threads(server.worker(), "Seccomp:").first().map(String::as_str), Some("0"));
+    assert_eq!(confinement(&server), "off");
+    let words = server.command(["status"]).run().stdout;
+    assert!(words.contains("sandbox of the workers: off\n"), "{words}");
+}
+
+/// Does something where the kernel has no Landlock. Children inherit that from the thread that starts them, which they do not
+/// outlive.
+fn without_landlock(check: impl FnOnce() + Send) {
+    let rules = [(i64::from(Sysno::landlock_create_ruleset.id()), Vec::new())].into();
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            seccompiler::apply_filter(&filter).unwrap();
+            check();
+        });
+    });
+}
+
+#[test]
+fn a_kernel_without_landlock_is_done_without_and_that_is_said() {
+    without_landlock(|| {
+        let server = Server::of("hello-p2").instances(1).start();
+        let missing = confinement(&server)["partial"]["missing"].clone();
+        assert_eq!(missing, serde_json::json!(["Landlock: this kernel does not have it"]));
+        server.wait_for_stderr("workers do without a part of their sandbox: Landlock: this kernel does not");
+        server.wait_for_stderr("hint: guests are walled in all the same");
+        // The rest is there.
+        assert_eq!(of_threads(server.worker(), "Seccomp:").first().map(String::as_str), Some("2"));
+        server.get("/").expect_status(200);
+    });
+}
+
+#[test]
+fn a_sandbox_that_is_required_and_cannot_be_had_is_refused() {
+    without_landlock(|| {
+        let refused =
+            program(["serve", "--instances", "1", "--sandbox", "required", "--addr", "127.0.0.1:0"]).run();
+        let why = "the sandbox that is required cannot be had: Landlock: this kernel does not have it";
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: `--sandbox best-effort`"), "{}", refused.stderr);
+        assert_eq!(refused.status.code(), Some(3));
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+mod intruded {
+    use std::net::TcpListener;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::support::intruder::{Intruder, Outcome};
+
+    const REFUSED: Outcome = Outcome::Returned(-(libc::EACCES as i64));
+    const HERE: Option<u64> = Some(libc::AT_FDCWD as u64);
+
+    /// As the kernel wants it.
+    fn name(path: &str) -> Vec<u8> {
+        [path.as_bytes(), b"\0"].concat()
+    }
+
+    fn opens(worker: u32, path: &str) -> bool {
+        match Intruder::into(worker).call(Sysno::openat, &name(path), &[HERE, None, Some(0)]) {
+            REFUSED => false,
+            Outcome::Returned(file) if file >= 0 => true,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_not_its_own_ends_the_worker_alone_and_is_named() {
+        let server = Server::of("hello-p2").instances(2).start();
+        let [first, second] = server.workers()[..] else { panic!("two workers") };
+        let outcome = Intruder::into(first).call(Sysno::getppid, b"", &[]);
+        assert_eq!(outcome, Outcome::Ended(Signal::SIGSYS));
+        let successors = server.wait_for_workers(2, &[first]);
+        assert!(successors.contains(&second), "the other one is gone, too{}", server.explain());
+        let number = Sysno::getppid.id();
+        let named =
+            format!("worker ended by its sandbox: the system call `getppid` ({number}) is not for it");
+        server.wait_for_stderr(&named);
+        server.get("/").expect_status(200);
+    }
+
+    #[test]
+    fn what_could_run_other_code_ends_it() {
+        let server = Server::of("hello-p2").instances(1).args(["--min-uptime", "0s"]).start();
+        let executable = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+        let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let map = [Some(0), Some(4096), Some(executable), Some(anonymous), Some(u64::MAX), Some(0)];
+        type Attempt<'a> = (Sysno, &'a [u8], &'a [Option<u64>]);
+        let attempts: [Attempt<'_>; 6] = [
+            (Sysno::execve, b"/bin/sh\0", &[None, Some(0), Some(0)]),
+            (Sysno::mmap, b"", &map),
+            (Sysno::clone, b"", &[Some(libc::SIGCHLD as u64)]),
+            (Sysno::ptrace, b"", &[Some(0)]),
+            (Sysno::kill, b"", &[Some(u64::from(server.pid())), Some(0)]),
+            (Sysno::io_uring_setup, b"", &[Some(1), None]),
+        ];
+        for (call, data, arguments) in attempts {
+            let worker = server.worker();
+            let outcome = Intruder::into(worker).call(call, data, arguments);
+            assert_eq!(outcome, Outcome::Ended(Signal::SIGSYS), "{call}");
+            server.wait_for_workers(1, &[worker]);
+        }
+        server.get("/").expect_status(200);
+    }
+
+    #[test]
+    fn no_file_is_opened_but_what_was_granted() {
+        let server = Server::of("hello-p2").instances(1).start();
+        for path in ["/etc/passwd", "/proc/self/mem", "/dev/null", "."] {
+            assert!(!opens(server.worker(), path), "{path}");
+        }
+        let lent = tempfile::tempdir().unwrap();
+        fs::write(lent.path().join("file"), "lent").unwrap();
+        let grant = format!("{}::/lent::ro", lent.path().display());
+        let server = Server::of("zoo-p2").instances(1).args(["--dir", &grant]).start();
+        assert_eq!(server.get("/fs?path=/lent/file").expect_status(200).text(), "lent");
+        let inside = lent.path().join("file");
+        assert!(opens(server.worker(), inside.to_str().unwrap()));
+        if confinement(&server) == "full" {
+            assert!(!opens(server.worker(), "/etc/passwd"));
+            let write = [HERE, None, Some(libc::O_WRONLY as u64)];
+            let inside = name(inside.to_str().unwrap());
+            assert_eq!(Intruder::into(server.worker()).call(Sysno::openat, &inside, &write), REFUSED);
+        }
+        // To show that this test would see it.
+        let server = Server::of("hello-p2").instances(1).args(["--sandbox", "off"]).start();
+        assert!(opens(server.worker(), "/etc/passwd"));
+    }
+
+    #[test]
+    fn no_connection_is_made_but_where_that_was_granted() {
+        let [internet, stream] = [libc::AF_INET, libc::SOCK_STREAM].map(|constant| Some(constant as u64));
+        let server = Server::of("hello-p2").instances(1).start();
+        let socket = |server: &Server, family, kind| {
+            Intruder::into(server.worker()).call(Sysno::socket, b"", &[family, kind, Some(0)])
+        };
+        assert_eq!(socket(&server, internet, stream), REFUSED);
+
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let granted = TcpListener::bind("127.0.0.1:0").unwrap();
+        let rule = granted.local_addr().unwrap().to_string();
+        let server = Server::of("zoo-p2").instances(1).args(["--allow-outbound", &rule]).start();
+        for (family, kind) in [(libc::AF_UNIX, libc::SOCK_STREAM), (libc::AF_INET, libc::SOCK_RAW)] {
+            assert_eq!(socket(&server, Some(family as u64), Some(kind as u64)), REFUSED);
+        }
+        let Outcome::Returned(fd) = socket(&server, internet, stream) else { panic!("not made") };
+        assert!(fd >= 0, "{fd}");
+        let connect = |listener: &TcpListener| {
+            let port = listener.local_addr().unwrap().port();
+            // `struct sockaddr_in`.
+            let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
+            let address = [&family[..], &port.to_be_bytes(), &[127, 0, 0, 1], &[0; 8]].concat();
+            let arguments = [Some(fd.unsigned_abs()), None, Some(16)];
+            Intruder::into(server.worker()).call(Sysno::connect, &address, &arguments)
+        };
+        if confinement(&server) == "full" {
+            assert_eq!(connect(&other), REFUSED);
+        }
+        assert_eq!(connect(&granted), Outcome::Returned(0));
+    }
+}
