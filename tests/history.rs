@@ -55,7 +55,7 @@ fn a_rollback_goes_where_it_is_told() {
         let error = refused.expect_refusal(REJECTED).0;
         assert_eq!(error, format!("generation {number} is not in the history; generation 5 serves"));
     }
-    roll_back(&server, &["one"]).expect_usage("'one'");
+    roll_back(&server, &["one"]).expect_usage("`one`");
     roll_back(&server, &["5"]).expect_code(0).expect_stdout("generation 5 serves this already");
     roll_back(&server, &["2", "--detach"]).expect_code(0).expect_stdout("generation 6 is rolled out");
 }

@@ -8,8 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
-use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::geteuid;
 
 use crate::support::{Finished, Program, Server, binary, component, program, shared_cache};
 
@@ -34,17 +33,6 @@ fn a_directory() {
     let (error, hint) = refused.expect_refusal(COMPONENT);
     assert_eq!(error, "`.` is a directory, not a component");
     assert!(hint.contains(".wasm"), "{hint}");
-}
-
-#[test]
-fn a_pipe_is_not_waited_for() {
-    let place = tempfile::tempdir().unwrap();
-    let pipe = place.path().join("app.wasm");
-    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
-    let refused = serve([pipe.to_str().unwrap()]).run();
-    let (error, hint) = refused.expect_refusal(COMPONENT);
-    assert_eq!(error, format!("`{}` is not a regular file", pipe.display()));
-    assert_eq!(hint, "write the component to a file, and name that");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::exit::Failure;
 
 /// What is wrong, and what to do. `line` is what was typed.
 pub(crate) fn failure(error: &clap::Error, line: &[OsString]) -> Failure {
-    let message = invalid_value(error, line).unwrap_or_else(|| first_line(error));
+    let message = invalid_value(error, line).or_else(|| missing(error)).unwrap_or_else(|| first_line(error));
     Failure::usage(message, Some(suggestion(error).unwrap_or_else(|| help(line))))
 }
 
@@ -68,6 +68,15 @@ fn variable(name: &str, value: &str, line: &[OsString]) -> Option<String> {
     let variable = format!("WASMCLUSTER_{}", flag.replace('-', "_").to_uppercase());
     let is_from_there = !line.iter().any(typed) && std::env::var(&variable).is_ok_and(|found| found == value);
     is_from_there.then_some(variable)
+}
+
+fn missing(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(names))) => {
+            Some(format!("`{}` is needed, and was not given", names.join("`, `")))
+        }
+        _ => None,
+    }
 }
 
 /// What clap says first, with our quotes.

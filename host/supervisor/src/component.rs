@@ -3,10 +3,8 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// A component that has not been looked at yet. The supervisor never reads it; the builder does.
@@ -38,12 +36,6 @@ pub enum ComponentError {
         /// What was asked for.
         path: PathBuf,
     },
-    /// A pipe, a socket or a device.
-    #[error("`{}` is not a regular file", .path.display())]
-    Special {
-        /// What was asked for.
-        path: PathBuf,
-    },
     /// It cannot be opened.
     #[error("failed to open `{name}`: {source}")]
     Open {
@@ -65,7 +57,6 @@ impl ComponentError {
             Self::Directory { path } => {
                 Some(format!("name the `.wasm` file: `find {} -name '*.wasm'` lists them", path.display()))
             }
-            Self::Special { .. } => Some("write the component to a file, and name that".into()),
             Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("this user needs permission to read the file".into())
             }
@@ -92,17 +83,14 @@ impl Component {
         let failed = |source| ComponentError::Open { name: self.name(), source };
         match self {
             Self::File(path) => {
-                // Without waiting for somebody to write to a pipe.
-                let opened = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
-                let file = opened.map_err(|source| match source.kind() {
+                let file = File::open(path).map_err(|source| match source.kind() {
                     io::ErrorKind::NotFound => ComponentError::Missing { path: path.clone() },
                     _ => failed(source),
                 })?;
-                match file.metadata().map_err(failed)?.file_type() {
-                    kind if kind.is_dir() => Err(ComponentError::Directory { path: path.clone() }),
-                    kind if kind.is_file() => Ok(file.into()),
-                    _ => Err(ComponentError::Special { path: path.clone() }),
+                if file.metadata().map_err(failed)?.is_dir() {
+                    return Err(ComponentError::Directory { path: path.clone() });
                 }
+                Ok(file.into())
             }
             Self::BuiltIn { name, bytes } => in_memory(name, bytes).map_err(failed),
         }
@@ -135,7 +123,6 @@ mod tests {
         let open = |path: &str| Component::File(path.into()).open();
         assert!(matches!(open("/no/such/app.wasm"), Err(ComponentError::Missing { .. })));
         assert!(matches!(open("/"), Err(ComponentError::Directory { .. })));
-        assert!(matches!(open("/dev/null"), Err(ComponentError::Special { .. })));
         assert!(matches!(open("/proc/version/app.wasm"), Err(ComponentError::Open { .. })));
     }
 }
