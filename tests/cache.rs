@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -333,6 +333,31 @@ fn a_server_does_not_need_the_cache_once_it_serves() {
     signal(worker, Signal::SIGKILL);
     server.wait_for_workers(1, &[worker]);
     assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn what_becomes_of_its_file_changes_nothing_for_an_app_that_runs() {
+    let cache = Cache::new();
+    let server = cache.starting("hello-p2").arg("--min-uptime=0s").start();
+    let artifact = cache.artifact();
+    let bytes = fs::read(&artifact).unwrap();
+    // In place, as a rename would leave the workers the old file: other text for the answer, and then nothing at all.
+    let text = b"hello from wasm";
+    let place = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    let file = fs::File::options().write(true).open(&artifact).unwrap();
+    file.write_all_at(b"HACKED", u64::try_from(place).unwrap()).unwrap();
+    for cut in [false, true] {
+        if cut {
+            file.set_len(0).unwrap();
+        }
+        let worker = server.workers()[0];
+        assert_eq!(server.get("/").text(), "hello from wasm\n");
+        signal(worker, Signal::SIGKILL);
+        server.wait_for_workers(1, &[worker]);
+        assert_eq!(server.get("/").text(), "hello from wasm\n");
+    }
+    server.stop();
+    cache.expect_repaired("hello-p2");
 }
 
 /// Files that a builder has not finished.

@@ -3,14 +3,15 @@
 //! Mapping an artifact runs it as native code, so whoever can write here owns us: the directory must be ours and
 //! nobody else's to write. It is judged, and used, through one descriptor, so that it cannot be exchanged in between.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, openat};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::geteuid;
 
@@ -112,7 +113,7 @@ impl Cache {
         self.directory.try_clone()
     }
 
-    /// Opens an artifact, for the workers.
+    /// What is in an artifact now, for the workers: whatever becomes of its file, they run this.
     pub(crate) fn artifact(&self, name: &str) -> Result<OwnedFd, CacheError> {
         let wrong = |reason: String| CacheError::Artifact {
             path: self.path.clone(),
@@ -135,13 +136,23 @@ impl Cache {
         if stat.st_uid != geteuid().as_raw() || writable_by_others(&stat) {
             return Err(wrong("other users could have written it".into()));
         }
-        Ok(file)
+        sealed(&mut File::from(file), name).map_err(|error| wrong(error.to_string()))
     }
 
     /// What the builder said about it.
     pub(crate) fn unusable(&self, message: String) -> CacheError {
         CacheError::Unusable { path: self.path.clone(), message }
     }
+}
+
+/// A copy in memory that nobody can change any more. Workers map it: a file that is written to, or becomes shorter, would
+/// change their code, or end them at the next page that is not there.
+fn sealed(file: &mut File, name: &str) -> io::Result<OwnedFd> {
+    let mut copy = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    io::copy(file, &mut copy)?;
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(copy.into())
 }
 
 fn writable_by_others(stat: &FileStat) -> bool {

@@ -12,9 +12,8 @@ use wasmtime::component::Component;
 /// # Errors
 /// Fails when the artifact was made by another engine.
 pub(crate) fn load(engine: &Engine, file: &OwnedFd) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes are machine code that this process will run. The descriptor was opened by the supervisor inside
-    // the cache directory, which belongs to this user alone, under a name whose content the builder has just compared
-    // with the digest that was recorded when it was written. Artifacts are written under another name and renamed, and
-    // never changed afterwards, so the mapping does not change either.
+    // SAFETY: the bytes are machine code that this process will run. The supervisor copied them from a file inside the
+    // cache directory, which belongs to this user alone, under a name whose content the builder had just compared with the
+    // digest that was recorded when it was written. The copy is sealed, so the mapping changes no more.
     unsafe { Component::deserialize_file(engine, format!("/proc/self/fd/{}", file.as_raw_fd())) }
 }
