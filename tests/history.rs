@@ -53,7 +53,7 @@ fn a_rollback_goes_where_it_is_told() {
     for number in ["0", "6", "18446744073709551615"] {
         let refused = roll_back(&server, &[number]);
         let error = refused.expect_refusal(REJECTED).0;
-        assert_eq!(error, format!("generation {number} is not in the history; generation 5 serves"));
+        assert_eq!(error, format!("generation `{number}` is not in the history; generation 5 serves"));
     }
     roll_back(&server, &["one"]).expect_usage("`one`");
     roll_back(&server, &["5"]).expect_code(0).expect_stdout("generation 5 serves this already");
@@ -154,7 +154,7 @@ fn no_more_are_remembered_than_were_asked_for() {
     let kept = || fs::read_dir(place.state("shop").join("components")).unwrap().count();
     assert_eq!(kept(), 3);
     let refused = roll_back(&server, &["1"]);
-    assert!(refused.expect_refusal(REJECTED).0.starts_with("generation 1 is not in the history"));
+    assert!(refused.expect_refusal(REJECTED).0.starts_with("generation `1` is not in the history"));
     // What a killed builder or an older history left is cleared away.
     server.stop();
     fs::write(place.state("shop").join("components/new-1"), "half").unwrap();

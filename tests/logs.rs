@@ -22,6 +22,11 @@ fn logs_are_what_the_app_said() {
     for line in server.stdout().lines().chain(server.stderr().lines()) {
         shown.expect_stdout(&format!("{line}\n"));
     }
+    // A record without words, such as what the machine gives, is no line.
+    for count in [3, 4] {
+        let last = server.command(["logs", "-n", &count.to_string()]).run();
+        assert_eq!(last.stdout.lines().count(), count, "{}", last.explain());
+    }
     let last = server.command(["logs", "-n", "1"]).run();
     last.expect_code(0);
     assert_eq!(last.stdout.lines().count(), 1, "{}", last.explain());

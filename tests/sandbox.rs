@@ -162,6 +162,18 @@ mod intruded {
     }
 
     #[test]
+    fn a_resolver_that_wants_a_library_does_without() {
+        let server = Server::of("zoo-p2").instances(1).args(["--allow-outbound", "localhost"]).start();
+        let executable = Some((libc::PROT_READ | libc::PROT_EXEC) as u64);
+        let anonymous = Some((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64);
+        let map = [Some(0), Some(4096), executable, anonymous, Some(u64::MAX), Some(0)];
+        let worker = server.worker();
+        assert_eq!(Intruder::into(worker).call(Sysno::mmap, b"", &map), REFUSED);
+        server.get("/").expect_status(200);
+        assert_eq!(server.worker(), worker);
+    }
+
+    #[test]
     fn no_file_is_opened_but_what_was_granted() {
         let server = Server::of("hello-p2").instances(1).start();
         for path in ["/etc/passwd", "/proc/self/mem", "/dev/null", "."] {

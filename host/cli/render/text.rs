@@ -9,7 +9,7 @@ use crate::cli::exit::Failure;
 pub(crate) enum Colours {
     /// Not a terminal: bytes are somebody's data.
     File,
-    /// A terminal of somebody who wants no colours.
+    /// A terminal of somebody who wants no colours, or that has none.
     Plain,
     Colourful,
 }
@@ -18,7 +18,8 @@ impl Colours {
     pub(crate) fn of(terminal: bool) -> Self {
         // https://no-color.org: set, and not empty.
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        match (terminal, unwanted) {
+        let unable = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        match (terminal, unwanted || unable) {
             (false, _) => Self::File,
             (true, true) => Self::Plain,
             (true, false) => Self::Colourful,
@@ -52,9 +53,11 @@ impl Colours {
     /// The last words of a command.
     pub(super) fn failure(self, failure: &Failure) -> String {
         let error = self.paint("1;31", "error:");
+        // Names of files and the like are in it, which may be anything.
+        let message = visible(&failure.message, self);
         match &failure.hint {
-            Some(hint) => format!("{error} {}\n{} {hint}\n", failure.message, self.hint("hint:")),
-            None => format!("{error} {}\n", failure.message),
+            Some(hint) => format!("{error} {message}\n{} {}\n", self.hint("hint:"), visible(hint, self)),
+            None => format!("{error} {message}\n"),
         }
     }
 

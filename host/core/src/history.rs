@@ -75,7 +75,7 @@ pub enum NoTarget {
     #[error("there is nothing to roll back to: no other component has served before generation {0}")]
     Nothing(Generation),
     /// It is not there, or not any more.
-    #[error("generation {0} is not in the history")]
+    #[error("generation `{0}` is not in the history")]
     Unknown(Generation),
 }
 

@@ -57,7 +57,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         }
         let Some(found) = self.cluster.active().find(|active| active.id() == slot) else {
             let hint = "`wasmcluster status` shows the slots".to_owned();
-            return decline(answers, Fault::Usage, format!("there is no slot {slot}"), Some(hint));
+            return decline(answers, Fault::Usage, format!("there is no slot `{slot}`"), Some(hint));
         };
         // One that starts is another worker already.
         let before = found.workers().iter().filter(|worker| worker.is_serving()).map(Worker::id).collect();

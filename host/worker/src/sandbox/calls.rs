@@ -160,6 +160,11 @@ fn filters(reach: &Reach) -> Result<Vec<BpfProgram>, String> {
     let unknown = filter(all(&["clone3"]), SeccompAction::Allow, refused(libc::ENOSYS))?;
     let mut closed = if reach.opens() { Rules::new() } else { all(NAMES) };
     closed.extend(unwanted_sockets(reach).map_err(describe)?);
+    if reach.connects() {
+        // The system's resolver may want to load a library for it, and does without.
+        let exec = constant(libc::PROT_EXEC);
+        closed.extend(any("mmap", [masked(2, exec, exec)]).map_err(describe)?);
+    }
     let closed = filter(closed, SeccompAction::Allow, refused(libc::EACCES))?;
     let allowed = filter(allowed(reach).map_err(describe)?, SeccompAction::Trap, SeccompAction::Allow)?;
     Ok(vec![unknown, closed, allowed])
@@ -221,7 +226,8 @@ fn allowed(reach: &Reach) -> Result<Rules, seccompiler::BackendError> {
     }
     // Memory that is written and then run is how an attack begins.
     let not_executable = || [masked(2, constant(libc::PROT_EXEC), 0)];
-    rules.extend(any("mmap", not_executable())?);
+    // Where connections are made it is refused, above, and ends nobody.
+    rules.extend(if reach.connects() { all(&["mmap"]) } else { any("mmap", not_executable())? });
     rules.extend(any("mprotect", not_executable())?);
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     rules.extend(any("clone", [masked(0, thread, thread)])?);
