@@ -146,7 +146,7 @@ async fn call_p2(
     // The only request without a name is one of HTTP/1.0.
     let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
     let request = if named { request } else { absolute(request, authority) };
-    instance.store.data_mut().begin();
+    instance.store.data_mut().begin(request.method());
     let mut http = instance.store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
@@ -167,7 +167,7 @@ async fn call_p3(
     let mut instance = pool.take().await?;
     let Instance { store, exports, .. } = &mut instance;
     let request = absolute(request, authority);
-    store.data_mut().begin();
+    store.data_mut().begin(request.method());
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
     store

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -25,6 +25,8 @@ pub(crate) struct State {
     limits: StoreLimits,
     /// Whether the body of the next response is read from the moment it is made.
     reads_early: bool,
+    /// Whether the request is one for a head alone: a response to it may declare a length without having a body.
+    head_only: bool,
 }
 
 impl State {
@@ -38,13 +40,20 @@ impl State {
             wasi: None,
             limits: StoreLimitsBuilder::new().memory_size(grants.max_memory_size()).build(),
             reads_early: false,
+            head_only: false,
         }
     }
 
     /// Prepares for the next request.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, method: &Method) {
         self.hooks.sent = 0;
         self.reads_early = true;
+        self.head_only = method == Method::HEAD;
+    }
+
+    /// Whether nobody will read the body of the response.
+    pub(crate) fn head_only(&self) -> bool {
+        self.head_only
     }
 
     /// Whether a response that is being made is the first one.
