@@ -111,12 +111,13 @@ fn head_has_the_headers_of_get_and_no_body_and_the_connection_goes_on() {
 
 #[test]
 fn a_handler_may_answer_head_with_a_length_and_no_body() {
-    let server = Server::of("zoo-p2").instances(1).start();
-    let mut client = server.connect();
-    client.send_head("HEAD", "/length?n=0&declared=70000", &[]);
-    let head = client.response_to_head();
-    assert_eq!((head.status, head.header("content-length")), (200, Some("70000")));
-    assert_eq!(client.get("/").text(), "hello from the zoo\n");
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        client.send_head("HEAD", "/length?n=0&declared=70000", &[]);
+        let head = client.response_to_head();
+        assert_eq!((head.status, head.header("content-length")), (200, Some("70000")));
+        assert_eq!(client.get("/").text(), "hello from the zoo\n");
+    });
 }
 
 #[test]

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::answer::{Answer, Taken};
 use crate::body::Patient;
+use crate::early;
 use crate::failure::Failure;
 use crate::instance::{Instance, Instances, Pool};
 use crate::state::State;
@@ -179,7 +180,7 @@ async fn call_p3(
                     return Ok(());
                 }
             };
-            exchange.answer(Ok(accessor.with(|store| response.into_http(store, sent))?));
+            exchange.answer(Ok(accessor.with(|store| early::into_http(response, store, sent))?));
             // The body is carried by this store: leave only when it was read, and when the guest has nothing left to do.
             poll_fn(|cx| {
                 if exchange.body_is_over() { accessor.poll_no_interesting_tasks(cx) } else { Poll::Pending }

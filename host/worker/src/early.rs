@@ -6,12 +6,14 @@
 
 use std::pin::Pin;
 
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use tokio::sync::oneshot;
 use wasmtime::component::{Access, FutureReader, Linker, Resource, StreamReader};
 use wasmtime::{AsContextMut, StoreContextMut};
 use wasmtime_wasi_http::p3::Response;
 use wasmtime_wasi_http::p3::bindings::http::types::{ErrorCode, Fields, HostResponseWithStore, Trailers};
-use wasmtime_wasi_http::{Error, WasiHttp, WasiHttpView};
+use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttp, WasiHttpView};
 
 use crate::state::State;
 
@@ -57,9 +59,28 @@ fn new(
             Err(_) => Ok(()),
         }
     };
-    let response = made.into_http(&mut store, sending)?;
+    let response = into_http(made, &mut store, sending)?;
     let http = store.data_mut().http();
     let (response, sending) = Response::from_http(http.hooks, response);
     let _ = tell.send(Box::pin(sending));
     Ok((http.table.push(response)?, sent))
+}
+
+/// Makes a response of a guest's one that can be sent. What one to HEAD declares is the length of what GET would get: it is not
+/// compared with a body that nobody will read.
+pub(crate) fn into_http(
+    mut response: Response,
+    mut store: impl AsContextMut<Data = State>,
+    sending: impl Future<Output = wasmtime_wasi_http::Result<()>> + Send + 'static,
+) -> wasmtime::Result<http::Response<WasiBody>> {
+    let mut store = store.as_context_mut();
+    if !store.data().head_only() {
+        return response.into_http(store, sending);
+    }
+    let mut headers = HeaderMap::from(std::mem::take(&mut response.headers));
+    let length = headers.remove(CONTENT_LENGTH);
+    response.headers = FieldMap::new_immutable(store.data_mut().http().hooks, headers);
+    let mut response = response.into_http(store, sending)?;
+    response.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, length)));
+    Ok(response)
 }
