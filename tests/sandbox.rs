@@ -213,6 +213,16 @@ mod intruded {
         for (family, kind) in [(libc::AF_UNIX, libc::SOCK_STREAM), (libc::AF_INET, libc::SOCK_RAW)] {
             assert_eq!(socket(&server, Some(family as u64), Some(kind as u64)), REFUSED);
         }
+        // Where Landlock does not look: another protocol, a message that connects, a socket that needs no `connect`.
+        let detours: [(Sysno, [i32; 4]); 3] = [
+            (Sysno::socket, [libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP, 0]),
+            (Sysno::sendto, [0, 0, 0, libc::MSG_FASTOPEN]),
+            (Sysno::socketpair, [libc::AF_UNIX, libc::SOCK_DGRAM, 0, 0]),
+        ];
+        for (call, arguments) in detours {
+            let arguments = arguments.map(|argument| Some(argument as u64));
+            assert_eq!(Intruder::into(server.worker()).call(call, b"", &arguments), REFUSED, "{call}");
+        }
         let Outcome::Returned(fd) = socket(&server, internet, stream) else { panic!("not made") };
         assert!(fd >= 0, "{fd}");
         let connect = |listener: &TcpListener| {

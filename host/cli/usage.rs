@@ -23,6 +23,7 @@ pub(crate) fn reason(error: &clap::Error) -> String {
             Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
                 "no such number is possible".into()
             }
+            Some(IntErrorKind::Zero) => "at least 1 is needed".into(),
             Some(_) => "a whole number is needed".into(),
             None => source.to_string(),
         },

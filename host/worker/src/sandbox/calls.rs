@@ -44,6 +44,7 @@ const ALLOWED: &[&str] = &[
     // Files that are open.
     "fstat",
     "newfstatat",
+    "fstatat",
     "statx",
     "lseek",
     "pread64",
@@ -80,6 +81,7 @@ const ALLOWED: &[&str] = &[
     "getgid",
     "getegid",
     "uname",
+    "sysinfo",
     "getrandom",
     // Answered with an error below, where they are not needed.
     "open",
@@ -94,6 +96,7 @@ const ALLOWED: &[&str] = &[
     "lstat",
     "socket",
     "clone3",
+    "getcwd",
 ];
 
 /// What a guest does to files and directories that it was granted.
@@ -122,12 +125,19 @@ const FILES: &[&str] = &[
 /// What it takes to find another host, and to talk to it.
 const NETWORK: &[&str] = &["connect", "sendmmsg", "recvmmsg"];
 
-/// What opens something by its name.
+/// What opens something by its name, or tells one.
 const NAMES: &[&str] =
-    &["open", "openat", "openat2", "readlink", "readlinkat", "access", "faccessat", "faccessat2"];
+    &["open", "openat", "openat2", "readlink", "readlinkat", "access", "faccessat", "faccessat2", "getcwd"];
 
 /// `PAGEMAP_SCAN`, by which the memory of instances is erased.
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
+
+/// `F_SETSIG` and `F_SETOWN_EX`: which signal an event is to be, and for whom.
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+
+/// `SIOCGIFINDEX`, by which the resolver finds the interface of a name server.
+const SIOCGIFINDEX: u64 = 0x8933;
 
 /// `PR_SET_VMA`, by which mappings get names.
 const PR_SET_VMA: u64 = 0x5356_4d41;
@@ -160,6 +170,7 @@ fn filters(reach: &Reach) -> Result<Vec<BpfProgram>, String> {
     let unknown = filter(all(&["clone3"]), SeccompAction::Allow, refused(libc::ENOSYS))?;
     let mut closed = if reach.opens() { Rules::new() } else { all(NAMES) };
     closed.extend(unwanted_sockets(reach).map_err(describe)?);
+    closed.extend(detours().map_err(describe)?);
     if reach.connects() {
         // The system's resolver may want to load a library for it, and does without.
         let exec = constant(libc::PROT_EXEC);
@@ -204,6 +215,22 @@ fn any(
     Ok(number(name).map(|number| (number, rules)).into_iter().collect())
 }
 
+/// Ways to others that need no socket of their own and no `connect`, or that make the kernel signal somebody.
+fn detours() -> Result<Rules, seccompiler::BackendError> {
+    let fast_open = || {
+        let bit = constant(libc::MSG_FASTOPEN);
+        move |index| masked(index, bit, bit)
+    };
+    // A pair of datagram sockets reaches every socket that has a path.
+    let mut rules = all(&["socketpair"]);
+    rules.extend(any("sendto", [fast_open()(3)])?);
+    rules.extend(any("sendmsg", [fast_open()(2)])?);
+    rules.extend(any("sendmmsg", [fast_open()(3)])?);
+    let signals = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX, libc::F_NOTIFY, libc::F_SETLEASE];
+    rules.extend(any("fcntl", signals.map(|command| is(1, constant(command))))?);
+    Ok(rules)
+}
+
 /// Sockets that nobody here needs: all, or all but those of the internet's own protocols.
 fn unwanted_sockets(reach: &Reach) -> Result<Rules, seccompiler::BackendError> {
     let Some(socket) = number("socket") else { return Ok(Rules::new()) };
@@ -213,7 +240,10 @@ fn unwanted_sockets(reach: &Reach) -> Result<Rules, seccompiler::BackendError> {
     let [inet, inet6, raw] = [libc::AF_INET, libc::AF_INET6, libc::SOCK_RAW].map(constant);
     let others = SeccompRule::new(vec![is_not(0, inet)?, is_not(0, inet6)?])?;
     let raw = SeccompRule::new(vec![masked(1, 0xf, raw)?])?;
-    Ok([(socket, vec![others, raw])].into())
+    // Others that speak TCP, such as MPTCP, go where Landlock does not look.
+    let [any, tcp, udp] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP].map(constant);
+    let protocols = SeccompRule::new(vec![is_not(2, any)?, is_not(2, tcp)?, is_not(2, udp)?])?;
+    Ok([(socket, vec![others, raw, protocols])].into())
 }
 
 fn allowed(reach: &Reach) -> Result<Rules, seccompiler::BackendError> {
@@ -234,10 +264,8 @@ fn allowed(reach: &Reach) -> Result<Rules, seccompiler::BackendError> {
     // Of nobody but ourselves.
     rules.extend(any("tgkill", [is(0, process::id().into())])?);
     rules.extend(any("prctl", [is(0, constant(libc::PR_SET_NAME)), is(0, PR_SET_VMA)])?);
-    rules.extend(any(
-        "ioctl",
-        [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, PAGEMAP_SCAN].map(|code| is(1, code)),
-    )?);
+    let controls = [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, PAGEMAP_SCAN, SIOCGIFINDEX];
+    rules.extend(any("ioctl", controls.map(|code| is(1, code)))?);
     // Limits are read and not set.
     let unset = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0);
     rules.extend(any("prlimit64", [unset])?);
@@ -268,14 +296,14 @@ mod tests {
         // Other architectures left out what newer calls do as well.
         if cfg!(target_arch = "x86_64") {
             for name in [ALLOWED, FILES, NETWORK, NAMES].concat() {
-                assert!(number(name).is_some(), "{name}");
+                assert!(number(name).is_some() || name == "fstatat", "{name}");
             }
         }
     }
 
     #[test]
     fn what_is_answered_with_an_error_would_not_end_the_worker() {
-        for name in NAMES.iter().chain(&["socket", "clone3"]) {
+        for name in NAMES.iter().chain(&["socket", "socketpair", "clone3"]) {
             assert!(ALLOWED.contains(name), "{name}");
         }
     }
