@@ -337,6 +337,14 @@ fn too_few_descriptors() {
 }
 
 #[test]
+fn no_descriptors_for_a_start_at_all() {
+    let refused = limited("-n 5").run();
+    let (error, hint) = refused.expect_refusal(DESCRIPTORS);
+    assert!(error.contains("Too many open files"), "{error}");
+    assert_eq!(hint, "raise `ulimit -n`");
+}
+
+#[test]
 fn a_low_limit_that_may_be_raised_is_raised() {
     let server = crate::support::Starting::of(limited("-S -n 256")).start();
     assert_eq!(server.get("/").status, 200);

@@ -10,8 +10,8 @@ use wasmcluster_core::outbound::OutboundRule;
 
 use super::Reach;
 
-/// What we ask for: files, TCP, and signals and abstract sockets of others. Later versions of Landlock have nothing more for
-/// us.
+/// What we ask for: files, TCP, and signals and abstract sockets of others. Sockets that have a path are kept away by system
+/// calls (`calls.rs`): only a later version knows them.
 const WANTED: ABI = ABI::V6;
 
 /// What the system's resolver reads.
