@@ -22,14 +22,15 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Listens for a moment without SO_REUSEPORT, which only succeeds where nobody else listens, with or without it.
+/// Binds for a moment without SO_REUSEPORT, which only succeeds where nobody else listens, with or without it.
+///
+/// It does not listen: who connected in that moment would be accepted by the kernel, and reset.
 ///
 /// Returns the address with its real port, for one that asked for any. The socket must be dropped before
 /// [`listen`] succeeds.
 pub(crate) fn probe(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = open(addr)?;
     socket.bind(&SockAddr::from(addr))?;
-    socket.listen(1)?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
     Ok((socket, bound))
 }
@@ -62,6 +63,13 @@ mod tests {
         let first = listen(addr).expect("free");
         let second = listen(addr).expect("shared");
         assert_eq!(first.local_addr().ok(), second.local_addr().ok());
+    }
+
+    #[test]
+    fn a_probe_accepts_nobody() {
+        let (_held, addr) = probe(loopback()).expect("a free port");
+        let refused = std::net::TcpStream::connect(addr).expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
