@@ -334,6 +334,10 @@ impl Finished {
         assert!(files.is_empty(), "{files:?} are left{}", self.explain());
         let apps: Vec<_> = fs::read_dir(self.place.path().join(RUN)).unwrap().flatten().collect();
         assert!(apps.is_empty(), "{apps:?} are left{}", self.explain());
+        let state = fs::read_dir(self.place.path().join("home/.local/state/wasmcluster"));
+        let remembered = state.into_iter().flatten().flatten().map(|app| app.path());
+        let nothing: Vec<_> = remembered.filter(|app| !app.join("history.json").exists()).collect();
+        assert!(nothing.is_empty(), "{nothing:?} are left with no history{}", self.explain());
     }
 
     /// Fails unless the command line was refused, with `text` in the first line.

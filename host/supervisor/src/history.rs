@@ -21,8 +21,8 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use tokio::sync::mpsc::UnboundedSender;
 use wasmcluster_core::cluster::Notice;
@@ -69,9 +69,13 @@ pub(crate) struct Chronicle {
     writer: Option<Writer>,
 }
 
-/// The app's directory. Whoever has the lock on it is the only one that writes.
+/// The app's directory. Whoever has the lock on it is the only one that writes, and the only one that may remove it.
 #[derive(Debug)]
 struct Place {
+    /// Where it is.
+    parent: OwnedFd,
+    /// What it is called there.
+    name: AppName,
     directory: Flock<OwnedFd>,
     components: Arc<OwnedFd>,
 }
@@ -225,6 +229,15 @@ impl Chronicle {
         }
     }
 
+    /// Leaves no directory of an app that never began.
+    pub(crate) fn abandon(self) {
+        if let Some(place) = &self.place
+            && self.history.entries().is_empty()
+        {
+            place.remove();
+        }
+    }
+
     /// Waits until everything is written, within reason.
     pub(crate) fn close(&mut self) {
         if let Some(Writer { jobs, finished }) = self.writer.take() {
@@ -258,15 +271,31 @@ impl Place {
         directory::create(parent).map_err(|error| trouble(parent, Distrust::Unusable(error)))?;
         let state = directory::open_ours(parent).map_err(|distrust| trouble(parent, distrust))?;
         let path = parent.join(name.as_str());
-        let directory = subdirectory(&state, name.as_str()).map_err(|distrust| trouble(&path, distrust))?;
-        let directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(directory) => directory,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(Trouble::Taken(path)),
-            Err((_, errno)) => return Err(trouble(&path, errno.into())),
+        let directory = loop {
+            let directory =
+                subdirectory(&state, name.as_str()).map_err(|distrust| trouble(&path, distrust))?;
+            let directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+                Ok(directory) => directory,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(Trouble::Taken(path)),
+                Err((_, errno)) => return Err(trouble(&path, errno.into())),
+            };
+            // Whoever had the lock before us may have removed what we have opened.
+            if is_called(&*directory, &state, name.as_str()).map_err(|errno| trouble(&path, errno.into()))? {
+                break directory;
+            }
         };
         let components = subdirectory(directory.as_fd(), COMPONENTS);
         let components = components.map_err(|distrust| trouble(&path.join(COMPONENTS), distrust))?;
-        Ok(Self { directory, components: Arc::new(components) })
+        Ok(Self { parent: state, name: name.clone(), directory, components: Arc::new(components) })
+    }
+
+    /// Removes the directory. Where there is anything in it but components, it stays.
+    fn remove(&self) {
+        self.tidy(&[]);
+        let directory = self.directory.as_fd();
+        if unlinkat(directory, COMPONENTS, UnlinkatFlags::RemoveDir).is_ok() {
+            let _ = unlinkat(&self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir);
+        }
     }
 
     /// What is written there. What cannot be read is put aside, so that nothing is written over it.
@@ -363,6 +392,16 @@ fn subdirectory(parent: impl AsFd, name: &str) -> Result<OwnedFd, Distrust> {
     let directory = openat(&parent, name, DIRECTORY, Mode::empty())?;
     judge(&directory)?;
     Ok(directory)
+}
+
+/// Whether an open directory is still what its name leads to.
+fn is_called(directory: impl AsFd, parent: impl AsFd, name: &str) -> Result<bool, Errno> {
+    let opened = fstat(directory)?;
+    match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn remove(directory: &OwnedFd, name: &str) {

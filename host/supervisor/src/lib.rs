@@ -179,10 +179,17 @@ async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) ->
     let chronicle = Chronicle::open(&memory, place.name(), None, &mut records);
     let kept = chronicle.components();
     let origin = Origin { component, guest, serving, cache, kept, executable };
-    let first = tokio::select! {
-        build = origin.build(Source::Own, &mut records) => build?,
+    let built = tokio::select! {
+        build = origin.build(Source::Own, &mut records) => build.map(Some),
         // Nothing serves yet, so there is nothing to finish.
-        () = signals.stop() => return Ok(Served::Stopped),
+        () = signals.stop() => Ok(None),
+    };
+    let first = match built {
+        Ok(Some(first)) => first,
+        nothing => {
+            chronicle.abandon();
+            return nothing.map(|_| Served::Stopped);
+        }
     };
     let control = Control::listen(place).map_err(ServeError::Control)?;
     let means =
