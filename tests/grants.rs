@@ -4,17 +4,12 @@
 //! sent.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use tempfile::TempDir;
 
-use crate::support::{Response, Server};
+use crate::support::{Elsewhere, Response, Server};
 
 #[test]
 fn the_environment_is_empty_but_for_where_the_guest_runs() {
@@ -222,56 +217,6 @@ fn without_a_lent_directory_there_are_no_files() {
     });
 }
 
-/// A server of HTTP/1.1 for guests to ask: answers what it was asked, and counts.
-struct Elsewhere {
-    addr: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Elsewhere {
-    fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let counts = (Arc::clone(&connections), Arc::clone(&requests));
-        // It ends with the process: nothing tells it to, and it holds nothing.
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (connections, requests) = &counts;
-                connections.fetch_add(1, Ordering::SeqCst);
-                let requests = Arc::clone(requests);
-                thread::spawn(move || {
-                    let mut stream = BufReader::new(stream.unwrap());
-                    let mut head = String::new();
-                    while stream.read_line(&mut head).is_ok_and(|read| read > 0) {
-                        if !head.ends_with("\r\n\r\n") {
-                            continue;
-                        }
-                        let head = std::mem::take(&mut head);
-                        if head == "0\r\n\r\n" {
-                            // The end of an upload in chunks that had none.
-                            continue;
-                        }
-                        requests.fetch_add(1, Ordering::SeqCst);
-                        let line = head.lines().next().unwrap_or_default();
-                        let answer =
-                            format!("HTTP/1.1 203 x\r\ncontent-length: {}\r\n\r\n{line}", line.len());
-                        if stream.get_mut().write_all(answer.as_bytes()).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        Self { addr, connections, requests }
-    }
-
-    fn counts(&self) -> (usize, usize) {
-        (self.connections.load(Ordering::SeqCst), self.requests.load(Ordering::SeqCst))
-    }
-}
-
 /// Fails unless the guest gets `error` for `url`, and the log one line that names `host` and the flag that allows it.
 #[track_caller]
 fn expect_outbound_denied(server: &Server, url: &str, error: &str, host: &str) {
@@ -318,7 +263,7 @@ fn a_granted_address_is_reached_over_one_connection() {
             server.get(&format!("/outbound?method=DELETE&url={url}")).expect_status(200);
         }
         assert_eq!(elsewhere.counts(), (1, 10), "connections and requests");
-        assert_eq!(server.stderr().lines().count(), 1, "{}", server.explain());
+        assert_eq!(server.said(), 1, "{}", server.explain());
     }
 }
 

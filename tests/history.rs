@@ -220,7 +220,7 @@ fn one_history_has_one_app_at_a_time() {
     push(&second, "zoo-p2").expect_code(0);
     assert_eq!((history(&first).len(), history(&second).len()), (1, 2));
     let other = place.start("blog");
-    assert_eq!(other.stderr().lines().count(), 1, "{}", other.explain());
+    assert_eq!(other.said(), 1, "{}", other.explain());
 }
 
 #[test]

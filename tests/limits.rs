@@ -1,5 +1,9 @@
 //! Guests that take too much, fall over, or talk too much: what it costs them, and what it costs nobody else.
 
+mod clients;
+mod guests;
+
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +25,30 @@ fn expect_said_once(server: &Server, words: &str) {
     server.get("/exit?code=77").expect_status(500);
     server.wait_for_stderr("the guest called exit(77)");
     assert_eq!(said(server, words), 1, "how often `{words}` stands in the log{}", server.explain());
+}
+
+/// How often limits were reached, as `status` has it.
+fn reached(server: &Server) -> BTreeMap<String, u64> {
+    let status = server.command(["status"]).arg("--json").run();
+    let mut status: serde_json::Value = serde_json::from_str(&status.expect_code(0).stdout).unwrap();
+    serde_json::from_value(status["limits_reached"].take()).unwrap()
+}
+
+/// Fails unless limits come to be counted as reached so often, and none but these.
+#[track_caller]
+fn expect_reached(server: &Server, expected: &[(&str, u64)]) {
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(limit, times)| ((*limit).to_owned(), *times)).collect();
+    let mut found = BTreeMap::new();
+    for _ in 0..2 {
+        // Workers say it once a second.
+        eventually(&format!("{expected:?}"), || {
+            found = reached(server);
+            (found.len() >= expected.len() && found.values().sum::<u64>() >= expected.values().sum())
+                .then_some(())
+        });
+    }
+    assert_eq!(found, expected, "{}", server.explain());
 }
 
 /// Fails unless the answer is ours and tells nothing about the inside.
@@ -46,6 +74,7 @@ fn a_guest_that_computes_for_ever_costs_one_request() {
         assert_eq!(server.worker(), worker);
         expect_said_once(server, "the guest took longer than 1s");
         server.wait_for_stderr("hint: raise `--timeout`");
+        expect_reached(server, &[("timeout", 1)]);
     });
 }
 
@@ -413,7 +442,7 @@ fn a_request_that_never_gets_its_turn_is_told_to_come_again() {
 
 #[test]
 fn connections_beyond_the_cap_wait_and_are_served_then() {
-    Server::of_both_zoos(&["--max-connections", "2"], |server| {
+    Server::of_both_zoos(&["--max-connections", "2", "--max-connections-per-address", "2"], |server| {
         let mut first = server.connect();
         let mut second = server.connect();
         first.get("/").expect_status(200);

@@ -89,7 +89,7 @@ fn numbers_of_workers_that_cannot_be_are_refused() {
     assert_eq!(refused.expect_refusal(USAGE).0, "there is no slot `2`");
     run(&server, &["restart", "first"]).expect_usage("`first`");
     run(&server, &["restart"]).expect_code(USAGE).expect_stderr("<SLOT>");
-    assert_eq!(server.stderr().lines().count(), 1, "{}", server.explain());
+    assert_eq!(server.said(), 1, "{}", server.explain());
     assert_eq!(server.workers().len(), 2);
 }
 

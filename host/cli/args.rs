@@ -1,6 +1,8 @@
 //! What can be said on the command line. How it is judged is in `values`, where it may come from besides in `config`.
 
 mod commands;
+mod instance;
+mod request;
 
 use core::num::NonZeroU16;
 use core::time::Duration;
@@ -23,10 +25,12 @@ use self::commands::{
     LOGS_ABOUT, PUSH_ABOUT, RELOAD_ABOUT, RESTART_ABOUT, ROLLBACK_ABOUT, SCALE_ABOUT, STATUS_ABOUT,
     STOP_ABOUT, UPGRADE_ABOUT,
 };
+pub(crate) use self::instance::{InstanceArgs, Isolation};
+pub(crate) use self::request::RequestArgs;
 use super::exit::EXIT_CODES;
 use super::values::{
-    BodySize, Factor, Percent, Timeout, address, directory, duration, header_size, heartbeat, memory_size,
-    pair, path, percent, positive_duration, process_size, variable,
+    Factor, Percent, Timeout, address, directory, duration, heartbeat, pair, path, percent,
+    positive_duration, process_size, variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -100,8 +104,6 @@ TTOU add a worker and take one away, USR2 lets a new version of wasmcluster go o
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
 const GRANTS: &str = "What the guest may use";
-const INSTANCES: &str = "Instances of the guest";
-const REQUESTS: &str = "Connections and requests";
 
 /// `wasmcluster serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -298,112 +300,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "HOST[:PORT]", help_heading = GRANTS)]
     pub(crate) allow_outbound: Vec<OutboundRule>,
 
-    /// Largest memory of an instance
-    ///
-    /// Growing past it fails in the guest. At most 4GiB.
-    #[arg(long, env = "WASMCLUSTER_MAX_MEMORY_SIZE", value_name = "SIZE", default_value = "256MiB")]
-    #[arg(help_heading = INSTANCES, value_parser = memory_size)]
-    pub(crate) max_memory_size: u64,
+    #[command(flatten)]
+    pub(crate) instance: InstanceArgs,
 
-    /// How many resources of the host an instance may hold
-    ///
-    /// Header lists, requests, responses, bodies, streams, files and the like. One more ends the request with a status of
-    /// 500.
-    #[arg(long, env = "WASMCLUSTER_MAX_RESOURCES", value_name = "N", default_value = "10000")]
-    #[arg(help_heading = INSTANCES, value_parser = value_parser!(u32).range(64..=10_000_000))]
-    pub(crate) max_resources: u32,
-
-    /// How many requests a guest may send while it serves one
-    ///
-    /// Those that are granted by `--allow-outbound`. More are denied.
-    #[arg(long, env = "WASMCLUSTER_MAX_OUTBOUND_REQUESTS", value_name = "N", default_value = "1000")]
-    #[arg(help_heading = INSTANCES)]
-    pub(crate) max_outbound_requests: u32,
-
-    /// How many requests an instance serves [default: 1 for 0.2, 128 for 0.3]
-    ///
-    /// With more than 1, what a request leaves in the guest's memory is there for the next one. The default depends on
-    /// the version of wasi:http that the component exports.
-    #[arg(long, env = "WASMCLUSTER_MAX_INSTANCE_REUSE_COUNT", value_name = "N", help_heading = INSTANCES)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
-    pub(crate) max_instance_reuse_count: Option<u32>,
-
-    /// How long an instance waits for its next request
-    #[arg(long, env = "WASMCLUSTER_IDLE_INSTANCE_TIMEOUT", value_name = "TIME", default_value = "1s")]
-    #[arg(help_heading = INSTANCES, value_parser = duration)]
-    pub(crate) idle_instance_timeout: Duration,
-
-    /// How memory is erased between instances
-    #[arg(long, env = "WASMCLUSTER_ISOLATION", value_name = "HOW", default_value = "fast", help_heading = INSTANCES)]
-    pub(crate) isolation: Isolation,
-
-    /// Wall and CPU time of a request, or `none`
-    ///
-    /// From its head to the end of its response. After that the answer is 504, or is cut off if it had begun.
-    #[arg(long, env = "WASMCLUSTER_TIMEOUT", value_name = "TIME", default_value = "30s", help_heading = REQUESTS)]
-    pub(crate) timeout: Timeout,
-
-    /// Requests that a worker handles at once; more wait
-    #[arg(long, env = "WASMCLUSTER_MAX_CONCURRENT_REQUESTS", value_name = "N", default_value = "256")]
-    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) max_concurrent_requests: u32,
-
-    /// Requests that may wait in a worker for their turn; more are refused
-    ///
-    /// With a status of 503 and `retry-after`. New connections wait outside, where another worker can take them: these are
-    /// requests on connections that a worker has accepted.
-    #[arg(long, env = "WASMCLUSTER_MAX_WAITING_REQUESTS", value_name = "N", default_value = "1024")]
-    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(..=1_000_000))]
-    pub(crate) max_waiting_requests: u32,
-
-    /// Connections that a worker holds at once; more wait
-    #[arg(long, visible_alias = "max-concurrent-connections", env = "WASMCLUSTER_MAX_CONNECTIONS")]
-    #[arg(value_name = "N", default_value = "4096", help_heading = REQUESTS)]
-    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) max_connections: u32,
-
-    /// How long a client may take to send the head of a request
-    #[arg(long, env = "WASMCLUSTER_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
-    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
-    pub(crate) header_timeout: Duration,
-
-    /// How long a client may be silent within a request's body
-    #[arg(long, env = "WASMCLUSTER_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
-    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
-    pub(crate) body_timeout: Duration,
-
-    /// How long a connection is kept for another request
-    #[arg(long, env = "WASMCLUSTER_KEEP_ALIVE_TIMEOUT", value_name = "TIME", default_value = "75s")]
-    #[arg(help_heading = REQUESTS, value_parser = positive_duration)]
-    pub(crate) keep_alive_timeout: Duration,
-
-    /// Largest head of a request
-    #[arg(long, env = "WASMCLUSTER_MAX_HEADER_SIZE", value_name = "SIZE", default_value = "64KiB")]
-    #[arg(help_heading = REQUESTS, value_parser = header_size)]
-    pub(crate) max_header_size: u32,
-
-    /// How many header fields a request may have
-    ///
-    /// More are refused with a status of 431.
-    #[arg(long, env = "WASMCLUSTER_MAX_HEADERS", value_name = "N", default_value = "100")]
-    #[arg(help_heading = REQUESTS, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub(crate) max_headers: u32,
-
-    /// Largest body of a request, or `none`
-    ///
-    /// A larger one is refused with a status of 413: at once where its length is given, else when so much has come.
-    #[arg(long, env = "WASMCLUSTER_MAX_BODY_SIZE", value_name = "SIZE", default_value = "128MiB")]
-    #[arg(help_heading = REQUESTS)]
-    pub(crate) max_body_size: BodySize,
-}
-
-/// `--isolation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Isolation {
-    /// The pages that the kernel reports as written, where that can be relied on
-    Fast,
-    /// Every page, given back to the kernel
-    Strict,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
 }
 
 /// `--sandbox`.

@@ -55,7 +55,7 @@ fn look(args: &ServeArgs) -> Look {
         json: args.json,
         terminal: std::io::stderr().is_terminal(),
         demo: args.component.is_none(),
-        strict: args.isolation == Isolation::Strict,
+        strict: args.instance.isolation == Isolation::Strict,
     }
 }
 
@@ -139,41 +139,7 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
 
 /// What may be another one after a reload.
 fn configuration(args: &ServeArgs) -> Configuration {
-    let guest = app::Guest {
-        env: args.env.clone(),
-        dirs: args.dir.clone(),
-        config: args.config_var.clone(),
-        outbound: args.allow_outbound.clone(),
-        max_memory_size: args.max_memory_size,
-        max_resources: args.max_resources,
-        max_outbound_requests: args.max_outbound_requests,
-        isolation: match args.isolation {
-            Isolation::Fast => app::Isolation::Fast,
-            Isolation::Strict => app::Isolation::Strict,
-        },
-        sandbox: match args.sandbox {
-            Sandbox::Off => app::Sandbox::Off,
-            Sandbox::BestEffort => app::Sandbox::BestEffort,
-            Sandbox::Required => app::Sandbox::Required,
-        },
-        max_instance_reuse_count: args.max_instance_reuse_count,
-        idle_instance_timeout: args.idle_instance_timeout,
-    };
-    let serving = app::Serving {
-        timeout: args.timeout.0,
-        header_timeout: args.header_timeout,
-        body_timeout: args.body_timeout,
-        keep_alive_timeout: args.keep_alive_timeout,
-        max_header_size: args.max_header_size,
-        max_headers: args.max_headers,
-        max_body_size: args.max_body_size.0,
-        max_waiting_requests: args.max_waiting_requests,
-        max_concurrent_requests: args.max_concurrent_requests,
-        max_connections: args.max_connections,
-        probe: args.probe.clone(),
-        max_requests: args.max_requests,
-        max_memory: args.max_memory_restart,
-    };
+    let (guest, serving) = (guest(args), serving(args));
     Configuration {
         component: args.component.clone().map_or(DEMO, Component::File),
         guest,
@@ -184,6 +150,68 @@ fn configuration(args: &ServeArgs) -> Configuration {
             share: args.canary_weight,
             gate: Gate { errors: args.gate_errors.0, slowness: args.gate_latency.0 },
         },
+    }
+}
+
+fn guest(args: &ServeArgs) -> app::Guest {
+    let ServeArgs { instance, .. } = args;
+    app::Guest {
+        env: args.env.clone(),
+        dirs: args.dir.clone(),
+        config: args.config_var.clone(),
+        outbound: args.allow_outbound.clone(),
+        limits: app::GuestLimits {
+            memory_size: instance.max_memory_size,
+            table_elements: instance.max_table_elements,
+            resources: instance.max_resources,
+            hostcall_size: instance.max_hostcall_size,
+            field_size: instance.max_field_size,
+            outbound_requests: instance.max_outbound_requests,
+            concurrent_outbound_requests: instance.max_concurrent_outbound_requests,
+            outbound_size: instance.max_outbound_size.0,
+            log_lines: instance.max_log_lines,
+            log_size: instance.max_log_size,
+        },
+        isolation: match instance.isolation {
+            Isolation::Fast => app::Isolation::Fast,
+            Isolation::Strict => app::Isolation::Strict,
+        },
+        sandbox: match args.sandbox {
+            Sandbox::Off => app::Sandbox::Off,
+            Sandbox::BestEffort => app::Sandbox::BestEffort,
+            Sandbox::Required => app::Sandbox::Required,
+        },
+        max_instance_reuse_count: instance.max_instance_reuse_count,
+        idle_instance_timeout: instance.idle_instance_timeout,
+    }
+}
+
+fn serving(args: &ServeArgs) -> app::Serving {
+    let ServeArgs { request, .. } = args;
+    app::Serving {
+        timeout: request.timeout.0,
+        header_timeout: request.header_timeout,
+        body_timeout: request.body_timeout,
+        keep_alive_timeout: request.keep_alive_timeout,
+        max_header_size: request.max_header_size,
+        max_target_size: request.max_target_size,
+        max_headers: request.max_headers,
+        max_body_size: request.max_body_size.0,
+        max_response_size: request.max_response_size.0,
+        max_response_rate: request.max_response_rate.0,
+        max_waiting_requests: request.max_waiting_requests,
+        max_concurrent_requests: request.max_concurrent_requests,
+        max_connections: request.max_connections,
+        // Half is left for everybody else, whoever comes.
+        max_connections_per_address: request
+            .max_connections_per_address
+            .unwrap_or(request.max_connections.div_ceil(2)),
+        max_keep_alive_requests: request.max_keep_alive_requests,
+        max_http2_streams: request.max_http2_streams,
+        max_http2_resets: request.max_http2_resets,
+        probe: args.probe.clone(),
+        max_requests: args.max_requests,
+        max_memory: args.max_memory_restart,
     }
 }
 

@@ -6,6 +6,7 @@ use wasmcluster_core::cluster::{
     RolloutStage, RolloutStatus, SlotPhase, SlotStatus, WorkerPhase, WorkerStatus,
 };
 use wasmcluster_core::control::AppStatus;
+use wasmcluster_core::limit::Reached;
 use wasmcluster_core::message::Confinement;
 use wasmcluster_supervisor::App;
 
@@ -33,7 +34,7 @@ fn ask(args: &StatusArgs) -> Result<AppStatus, Failure> {
 }
 
 fn words(status: &AppStatus, colours: Colours) -> String {
-    let AppStatus { name, pid, addr, component, digest, uptime, confinement, cluster } = status;
+    let AppStatus { name, pid, addr, component, digest, uptime, confinement, reached, cluster } = status;
     let digest = short_digest(digest);
     let columns = [
         ("slot", Side::Right),
@@ -45,11 +46,12 @@ fn words(status: &AppStatus, colours: Colours) -> String {
     ];
     let rows: Vec<_> = cluster.slots.iter().flat_map(rows).collect();
     format!(
-        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}{}\n{}",
+        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}{}{}\n{}",
         Short(*uptime),
         cluster.generation,
         visible(component, colours),
         confinement.as_ref().map(confinement_line).unwrap_or_default(),
+        reached_line(reached),
         cluster.rollout.map(|rollout| rollout_line(&rollout)).unwrap_or_default(),
         table(columns, &rows, colours)
     )
@@ -64,6 +66,15 @@ fn confinement_line(confinement: &Confinement) -> String {
             format!("sandbox of the workers: in part, without {}\n", missing.join("; "))
         }
     }
+}
+
+/// What was too much, if anything was.
+fn reached_line(reached: &Reached) -> String {
+    if reached.is_empty() {
+        return String::new();
+    }
+    let limits: Vec<_> = reached.iter().map(|(limit, times)| format!("{limit} {times}")).collect();
+    format!("limits reached: {}\n", limits.join(", "))
 }
 
 /// What slots are on their way from, and how far they are.
@@ -124,6 +135,7 @@ mod tests {
     use core::time::Duration;
 
     use wasmcluster_core::cluster::{ClusterPhase, Generation, SlotId, Status, WorkerId};
+    use wasmcluster_core::limit::Limit;
 
     use super::*;
 
@@ -156,6 +168,7 @@ mod tests {
             digest: "0123456789abcdef".repeat(4),
             uptime: Duration::from_secs(70),
             confinement: Some(Confinement::Full),
+            reached: [(Limit::Timeout, 3), (Limit::MaxBodySize, 1)].into_iter().collect(),
             cluster: Status {
                 phase: ClusterPhase::Running,
                 generation: Generation::FIRST,

@@ -154,6 +154,26 @@ pub(crate) fn header_size(value: &str) -> Result<u32, String> {
     size(value, 8 << 10, 16 << 20).and_then(|size| u32::try_from(size).map_err(|error| error.to_string()))
 }
 
+/// What the target of a request may take: what HTTP libraries take as one at most.
+pub(crate) fn target_size(value: &str) -> Result<u32, String> {
+    size(value, 64, 65_534).and_then(|size| u32::try_from(size).map_err(|error| error.to_string()))
+}
+
+/// What one call of a guest may hold: a header list at least.
+pub(crate) fn hostcall_size(value: &str) -> Result<u64, String> {
+    size(value, 64 << 10, 4 << 30)
+}
+
+/// What a list of header fields may take.
+pub(crate) fn field_size(value: &str) -> Result<u64, String> {
+    size(value, 1 << 10, 16 << 20)
+}
+
+/// What guests may print in a second: a line at least.
+pub(crate) fn log_size(value: &str) -> Result<u64, String> {
+    size(value, 8 << 10, 1 << 40)
+}
+
 /// What the body of a request may take, or `none` for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodySize(pub(crate) Option<u64>);

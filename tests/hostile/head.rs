@@ -59,7 +59,7 @@ fn a_head_that_is_too_large_is_refused() {
 
 #[test]
 fn a_head_within_the_bounds_is_served() {
-    survived(&[], |server| {
+    survived(&["--max-target-size", "63KiB"], |server| {
         let long = "a".repeat(60_000);
         let mut client = server.connect();
         client.send_head("GET", "/", &[("x", &long)]);

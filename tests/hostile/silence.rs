@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{AT_ONCE, PREFACE, SHORT, everything_after, expect_refusal, expect_unharmed, survived};
+use super::{AT_ONCE, PREFACE, SHORT, everything_after, expect_refusal, survived};
 use crate::support::{PATIENCE, RawClient, Server};
 
 #[test]
@@ -96,15 +96,15 @@ fn a_crowd_that_says_nothing_does_not_keep_others_from_being_served() {
 
 #[test]
 fn half_a_body_and_then_silence_is_a_timeout_of_the_client() {
-    let server = Server::of("zoo-p2").instances(1).args(SHORT).start();
-    let worker = server.worker();
-    for framing in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
-        let began = Instant::now();
-        expect_refusal(&server, format!("POST /discard HTTP/1.1\r\nhost: a\r\n{framing}"), 408);
-        assert!(began.elapsed() > Duration::from_millis(700), "after {:?}", began.elapsed());
-    }
-    expect_unharmed(&server, worker);
-    assert_eq!(server.stderr().lines().count(), 1, "clients can fill the log: {}", server.stderr());
+    survived(&SHORT, |server| {
+        for framing in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"]
+        {
+            let began = Instant::now();
+            expect_refusal(server, format!("POST /discard HTTP/1.1\r\nhost: a\r\n{framing}"), 408);
+            assert!(began.elapsed() > Duration::from_millis(700), "after {:?}", began.elapsed());
+        }
+        assert_eq!(server.said(), 1, "clients can fill the log: {}", server.stderr());
+    });
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_file_that_is_none_never_reaches_the_app() {
         }
         Err(error) => eprintln!("skipped, in part: cannot run as another user: {error}"),
     }
-    assert_eq!(server.stderr().lines().count(), 1, "{}", server.explain());
+    assert_eq!(server.said(), 1, "{}", server.explain());
     server.command(["push"]).run().expect_code(2).expect_stderr("<FILE>");
 }
 

@@ -30,6 +30,21 @@ impl Frame {
     }
 }
 
+/// A frame as it is sent.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A request without a body.
+pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
+    // GET, http, and two literals: the path and the authority.
+    let mut head = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(b"\x41\x09localhost");
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &head)
+}
+
 /// A connection that answers nothing by itself, pings least of all.
 #[derive(Debug)]
 pub(crate) struct FrameClient {
@@ -51,18 +66,19 @@ impl FrameClient {
 
     #[track_caller]
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        self.client.send([&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat());
+        self.send_bytes(&frame(kind, flags, stream, payload));
     }
 
     /// Sends a request without a body.
     #[track_caller]
     pub(crate) fn send_get(&mut self, stream: u32, path: &str) {
-        // GET, http, and two literals: the path and the authority.
-        let mut head = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-        head.extend_from_slice(path.as_bytes());
-        head.extend_from_slice(b"\x41\x09localhost");
-        self.send(HEADERS, END_STREAM | END_HEADERS, stream, &head);
+        self.send_bytes(&get(stream, path));
+    }
+
+    /// Sends frames that were made before, all at once.
+    #[track_caller]
+    pub(crate) fn send_bytes(&mut self, frames: &[u8]) {
+        self.client.send(frames);
     }
 
     /// The next frame; none when the server has closed.

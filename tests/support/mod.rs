@@ -3,6 +3,7 @@
 //! Nothing in here waits for a time to pass: what takes a while is polled by [`eventually`], or announced by a line.
 
 mod client;
+mod elsewhere;
 pub(crate) mod frames;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod intruder;
@@ -22,6 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
+pub(crate) use self::elsewhere::Elsewhere;
 pub(crate) use self::load::{Kind, Load, Outcome, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;

@@ -225,6 +225,12 @@ impl Server {
         self.running.stderr.text()
     }
 
+    /// How many lines are on stderr so far, without those by which a slow machine says what it is doing.
+    pub(crate) fn said(&self) -> usize {
+        let is_progress = |line: &&str| line.starts_with("compiling `") || line.starts_with("waiting for ");
+        self.stderr().lines().filter(|line| !is_progress(line)).count()
+    }
+
     /// Waits for a line on stderr that has `text` in it, and returns it.
     #[track_caller]
     pub(crate) fn wait_for_stderr(&self, text: &str) -> String {

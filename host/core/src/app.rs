@@ -22,12 +22,8 @@ pub struct Guest {
     pub config: Vec<(String, String)>,
     /// Where outgoing requests may go.
     pub outbound: Vec<OutboundRule>,
-    /// Largest linear memory of one instance in bytes; growing past it fails.
-    pub max_memory_size: u64,
-    /// Resources of the host, such as header lists, bodies, streams and files, that one instance may hold.
-    pub max_resources: u32,
-    /// Requests that it may send while it serves one.
-    pub max_outbound_requests: u32,
+    /// How much it may have of everything.
+    pub limits: GuestLimits,
     /// How memory of a finished instance is made fresh.
     pub isolation: Isolation,
     /// Whether the kernel confines its worker.
@@ -36,6 +32,31 @@ pub struct Guest {
     pub max_instance_reuse_count: Option<u32>,
     /// How long an instance may wait for its next request.
     pub idle_instance_timeout: Duration,
+}
+
+/// How much a guest may have. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestLimits {
+    /// Largest linear memory of one instance; growing past it fails.
+    pub memory_size: u64,
+    /// Elements of its largest table; growing past it fails.
+    pub table_elements: u32,
+    /// Resources of the host, such as header lists, bodies, streams and files, that one instance may hold.
+    pub resources: u32,
+    /// What it may give to the host in one call.
+    pub hostcall_size: u64,
+    /// Names and values of one list of header fields.
+    pub field_size: u64,
+    /// Requests that it may send while it serves one.
+    pub outbound_requests: u32,
+    /// How many of them may be under way at once.
+    pub concurrent_outbound_requests: u32,
+    /// What their bodies may hold together; `None` is without end.
+    pub outbound_size: Option<u64>,
+    /// Lines that all guests of a worker may print in a second.
+    pub log_lines: u32,
+    /// What those may hold together.
+    pub log_size: u64,
 }
 
 /// A directory of the host under a name of the guest.
@@ -86,16 +107,30 @@ pub struct Serving {
     pub keep_alive_timeout: Duration,
     /// Largest request head in bytes.
     pub max_header_size: u32,
+    /// Longest target of a request in bytes.
+    pub max_target_size: u32,
     /// Header fields of a request.
     pub max_headers: u32,
     /// Largest body of a request in bytes; `None` is without end.
     pub max_body_size: Option<u64>,
+    /// Largest body of a response in bytes; `None` is without end.
+    pub max_response_size: Option<u64>,
+    /// How many bytes of one are sent in a second; `None` is as fast as it goes.
+    pub max_response_rate: Option<u64>,
     /// Requests in the guest at once; more wait.
     pub max_concurrent_requests: u32,
     /// Requests that may wait for their turn; more are refused.
     pub max_waiting_requests: u32,
     /// Open connections at once; more wait in the kernel's queue.
     pub max_connections: u32,
+    /// How many of them may be of one address; one more is closed.
+    pub max_connections_per_address: u32,
+    /// Requests that one of them may carry.
+    pub max_keep_alive_requests: u32,
+    /// How many requests of HTTP/2 may be under way at once on one of them.
+    pub max_http2_streams: u32,
+    /// How many of those a client may take back before they were looked at; one more ends the connection.
+    pub max_http2_resets: u32,
     /// The path of a request that the guest must answer well before its worker is ready.
     pub probe: Option<String>,
     /// Requests after which a worker makes room for another one.
@@ -127,11 +162,18 @@ mod tests {
             body_timeout: second,
             keep_alive_timeout: second,
             max_header_size: 1,
+            max_target_size: 1,
             max_headers: 1,
             max_body_size: None,
+            max_response_size: None,
+            max_response_rate: None,
             max_concurrent_requests: 1,
             max_waiting_requests: 1,
             max_connections: 1,
+            max_connections_per_address: 1,
+            max_keep_alive_requests: 1,
+            max_http2_streams: 1,
+            max_http2_resets: 1,
             probe: None,
             max_requests: Some(1_000),
             max_memory: Some(1),

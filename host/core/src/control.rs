@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::time::millis;
 use crate::cluster::{Abort, Generation, SlotId, Status};
 use crate::history::Entry;
+use crate::limit::Reached;
 use crate::message::Confinement;
 use crate::record::Stamped;
 
@@ -261,6 +262,9 @@ pub struct AppStatus {
     pub uptime: Duration,
     /// How far the kernel confines its workers, once one has said so.
     pub confinement: Option<Confinement>,
+    /// How often limits were reached in its workers, since it began.
+    #[serde(rename = "limits_reached")]
+    pub reached: Reached,
     /// Its slots and workers.
     pub cluster: Status,
 }

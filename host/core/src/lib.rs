@@ -8,6 +8,7 @@ pub mod channel;
 pub mod cluster;
 pub mod control;
 pub mod history;
+pub mod limit;
 pub mod message;
 pub mod outbound;
 pub mod record;

@@ -7,8 +7,9 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Guest, Serving};
+use crate::app::{Guest, GuestLimits, Serving};
 use crate::cluster::{Generation, SlotId, Wear, WorkerId};
+use crate::limit::{Limit, Reached};
 use crate::rejection::Rejection;
 use crate::sample::Sample;
 
@@ -103,6 +104,25 @@ pub struct Needs {
     pub initial_table: u64,
 }
 
+impl Needs {
+    /// # Errors
+    /// Fails where an instance could not even start with what it may have.
+    pub fn fit(&self, limits: &GuestLimits) -> Result<(), Rejection> {
+        let table = u64::from(limits.table_elements);
+        let (what, needed, granted, flag) = if self.initial_memory > limits.memory_size {
+            ("bytes of memory", self.initial_memory, limits.memory_size, Limit::MaxMemorySize)
+        } else if self.initial_table > table {
+            ("elements in a table", self.initial_table, table, Limit::MaxTableElements)
+        } else {
+            return Ok(());
+        };
+        Err(Rejection::new(
+            format!("the component needs {needed} {what} to start, and may have {granted}"),
+            format!("raise `--{flag}`"),
+        ))
+    }
+}
+
 /// Worker to supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,8 +135,8 @@ pub enum FromWorker {
     Stole,
     /// Something a person should read in the log.
     Report(Report),
-    /// The worker lives, and has served this much. Said once a second.
-    Pulse(Box<Sample>),
+    /// The worker lives. Said once a second, and at its end.
+    Pulse(Box<Pulse>),
     /// The worker has served enough.
     Worn(Wear),
     /// The drain is over; the worker exits next.
@@ -124,6 +144,15 @@ pub enum FromWorker {
         /// Requests that were cut off at the deadline.
         cut: u64,
     },
+}
+
+/// What a worker has to say of itself while it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// What it has served so far.
+    pub served: Sample,
+    /// Which limits were reached since the last pulse.
+    pub reached: Reached,
 }
 
 /// What a worker found the machine to give.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
@@ -12,13 +13,15 @@ use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use wasmcluster_core::limit::Limit;
 use wasmcluster_core::message::{FromWorker, ReportKind};
 
 use crate::app::App;
 use crate::connection::{self, Client, Protocols};
-use crate::connections::Connections;
+use crate::connections::{Connections, Guard};
 use crate::handover::{Arrival, Passage};
 use crate::orders::{Orders, Theft};
+use crate::reached::reached;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -43,15 +46,38 @@ pub(crate) enum Intake {
 }
 
 impl Acceptor {
-    /// Serves a client, in a task of its own.
-    pub(crate) fn enter(&self, client: Client) {
-        let guard = self.connections.enter(client.idle);
+    /// Serves a client that has just connected, in a task of its own, unless there are too many of its address.
+    fn admit(&self, socket: TcpStream, address: SocketAddr) {
+        let most = self.app.serving.max_connections_per_address;
+        match self.connections.enter(false, address.ip().into(), most) {
+            Some(guard) => self.serve(guard, Client::new(socket)),
+            None => {
+                reached(Limit::MaxConnectionsPerAddress);
+                self.app.reports.say(
+                    ReportKind::Limit,
+                    format!("`{}` has more than {most} connections, and one was closed", address.ip()),
+                    Some("raise `--max-connections-per-address` if it stands for many".into()),
+                );
+            }
+        }
+    }
+
+    /// Serves a client that was served before, whatever there is already.
+    fn adopt(&self, client: Client) {
+        // One that is gone has no address, and will be found out.
+        let Ok(address) = client.socket.peer_addr() else { return };
+        if let Some(guard) = self.connections.enter(client.idle, address.ip().into(), u32::MAX) {
+            self.serve(guard, client);
+        }
+    }
+
+    fn serve(&self, guard: Guard, client: Client) {
         tokio::spawn(connection::serve(self.app, Arc::clone(&self.protocols), guard, client));
     }
 
     /// The next connection, once there is a place for its request. What waits in the kernel's queue until then can be taken
     /// by a neighbour; what was accepted cannot.
-    async fn next(&self, listener: &TcpListener) -> io::Result<TcpStream> {
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         let places = self.app.places;
         let mut turn = pin!(None);
         poll_fn(|cx| {
@@ -64,7 +90,7 @@ impl Acceptor {
                     continue;
                 }
                 turn.set(None);
-                return listener.poll_accept(cx).map_ok(|(socket, _)| socket);
+                return listener.poll_accept(cx);
             }
         })
         .await
@@ -76,10 +102,13 @@ impl Acceptor {
         let mut fresh = 0;
         loop {
             // The rest waits in the kernel's queue, where a client sees a slow server and not a broken one.
-            self.connections.fewer_than(self.max_connections).await;
+            if self.connections.fewer_than(self.max_connections).now_or_never().is_none() {
+                reached(Limit::MaxConnections);
+                self.connections.fewer_than(self.max_connections).await;
+            }
             match self.next(listener).await {
-                Ok(socket) => {
-                    self.enter(Client::new(socket));
+                Ok((socket, address)) => {
+                    self.admit(socket, address);
                     fresh += 1;
                     if fresh >= self.app.places.available_permits() {
                         tokio::task::yield_now().await;
@@ -109,10 +138,10 @@ impl Acceptor {
                 return;
             }
             match listener.accept() {
-                Ok((socket, _)) => {
+                Ok((socket, address)) => {
                     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
                     if let Ok(socket) = socket {
-                        self.enter(Client::new(socket));
+                        self.admit(socket, address);
                     }
                 }
                 Err(error) if is_the_clients(&error) => {}
@@ -130,9 +159,9 @@ pub(crate) async fn accept(acceptor: Acceptor, listener: TcpListener, mut intake
         intake = ended(&mut intake) => intake,
     };
     while intake == Intake::Last
-        && let Some(Ok((socket, _))) = listener.accept().now_or_never()
+        && let Some(Ok((socket, address))) = listener.accept().now_or_never()
     {
-        acceptor.enter(Client::new(socket));
+        acceptor.admit(socket, address);
     }
 }
 
@@ -185,7 +214,7 @@ async fn take_over(
     loop {
         tokio::select! {
             arrival = passage.next() => match arrival {
-                Ok(Some(Arrival::Client(client))) => acceptor.enter(client),
+                Ok(Some(Arrival::Client(client))) => acceptor.adopt(client),
                 Ok(Some(Arrival::Passage(passage))) => orders.adopt(passage),
                 Ok(None) => return,
                 Err(error) => {

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
@@ -52,6 +53,13 @@ impl Answer {
     /// Whether all of the body was gathered.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Whether it has more than `most` bytes, as far as it is known.
+    pub(crate) fn is_larger_than(&self, most: u64) -> bool {
+        let declared = self.head.headers.get(CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+        most < declared || most < self.gathered.data.len() as u64
     }
 
     /// Takes what the guest has written by now.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
+use wasmcluster_core::limit::Limit;
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Exchange, Upload};
+use crate::reached::reached;
 
 /// A body that fails when no frame comes for `patience`.
 ///
@@ -43,6 +45,9 @@ impl<B> Patient<B> {
 
     fn tell(&self, upload: Upload) {
         if let Some(exchange) = &self.exchange {
+            if upload == Upload::Stalled {
+                reached(Limit::BodyTimeout);
+            }
             exchange.upload(upload);
         }
     }

@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its close.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,17 +12,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use wasmcluster_core::app::Serving;
+use wasmcluster_core::limit::Limit;
 
 use crate::app::App;
 use crate::connections::{Guard, Order, Rest};
+use crate::reached::reached;
 use crate::respond::Responder;
 use crate::stream::{Protocol, Stream, protocol};
 
 /// Room for the first read. Most requests without a body fit.
 const FIRST_READ: usize = 2 << 10;
-
-/// Requests under way at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
 
 /// How connections are spoken to; the same for all of a worker.
 pub(crate) struct Protocols {
@@ -43,7 +43,8 @@ impl Protocols {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(serving.max_http2_streams)
+            .max_pending_accept_reset_streams(usize::try_from(serving.max_http2_resets).ok())
             .max_header_list_size(serving.max_header_size)
             .keep_alive_interval(serving.keep_alive_timeout)
             .keep_alive_timeout(serving.header_timeout);
@@ -184,8 +185,8 @@ enum Packed {
 }
 
 /// Polls `connection` to its end, or until it is packed for the heir; closes it by `close` or leaves it when so ordered.
-/// What went wrong on the way is the client's affair: it closed early, or was told.
-async fn drive<C: Future>(
+/// What went wrong on the way is the client's affair: it closed early, or was told. What was too much is counted.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
     guard: &Guard,
     mut connection: Pin<&mut C>,
     close: fn(Pin<&mut C>),
@@ -198,7 +199,10 @@ async fn drive<C: Future>(
         }
         // First what has come already: asked to close before it has read anything, hyper does so at once, and what was
         // read ahead to tell the protocol is lost with it.
-        if connection.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            if let Some(limit) = ended.err().as_ref().and_then(excess) {
+                reached(limit);
+            }
             return Poll::Ready(End::Gone);
         }
         if closing || order == Order::Serve {
@@ -221,6 +225,16 @@ async fn drive<C: Future>(
         connection.as_mut().poll(cx).map(|_| End::Gone)
     })
     .await
+}
+
+/// What a client did too much of, to be left by hyper. Of HTTP/1.1, hyper does not tell a head that is too large from one that
+/// has too many fields.
+fn excess(error: &hyper::Error) -> Option<Limit> {
+    if error.is_parse_too_large() {
+        return Some(Limit::MaxHeaderSize);
+    }
+    let http2: &h2::Error = error.source()?.downcast_ref()?;
+    (http2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)).then_some(Limit::MaxHttp2Resets)
 }
 
 type Http1 = http1::Connection<TokioIo<Stream>, Responder>;

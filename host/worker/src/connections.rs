@@ -12,8 +12,11 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmcluster_core::app::Serving;
+use wasmcluster_core::limit::Limit;
 
 use crate::handover::Heir;
+use crate::peers::{Peer, Peers};
+use crate::reached::reached;
 
 /// How often connections are looked at, and so how late a timeout may be.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -47,6 +50,7 @@ pub(crate) struct Connections {
 
 struct Open {
     entries: Slab<Arc<Entry>>,
+    peers: Peers,
     /// What everybody is told who comes, or turns out to speak HTTP/2.
     order: Order,
     http2: Order,
@@ -112,7 +116,12 @@ impl Connections {
     pub(crate) fn new(serving: &Serving) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
-            open: Mutex::new(Open { entries: Slab::new(), order: Order::Serve, http2: Order::Serve }),
+            open: Mutex::new(Open {
+                entries: Slab::new(),
+                peers: Peers::default(),
+                order: Order::Serve,
+                http2: Order::Serve,
+            }),
             heir: OnceLock::new(),
             changed: Notify::new(),
             started: Instant::now(),
@@ -127,10 +136,13 @@ impl Connections {
         }
     }
 
-    /// Takes in a connection until its guard is dropped. One that is `idle` may stay so as if its last response had just
-    /// been sent.
-    pub(crate) fn enter(self: &Arc<Self>, idle: bool) -> Guard {
+    /// Takes in a connection until its guard is dropped, unless its peer has `most` already. One that is `idle` may stay so
+    /// as if its last response had just been sent.
+    pub(crate) fn enter(self: &Arc<Self>, idle: bool, peer: Peer, most: u32) -> Option<Guard> {
         let mut open = self.lock();
+        if !open.peers.enter(peer, most) {
+            return None;
+        }
         if open.entries.is_empty() {
             // Nobody has looked at the clock since the last one left.
             self.look_at_the_clock();
@@ -147,7 +159,7 @@ impl Connections {
         if open.entries.len() == 1 {
             self.changed.notify_waiters();
         }
-        Guard { connections: Arc::clone(self), entry, key }
+        Some(Guard { connections: Arc::clone(self), entry, key, peer })
     }
 
     /// Returns once there are fewer than `count`.
@@ -221,9 +233,11 @@ impl Connections {
             }
             let now = self.look_at_the_clock();
             for (_, entry) in &self.lock().entries {
-                let order = entry.judge(now, &self.limits);
-                if order > Order::Serve {
-                    entry.tell(order);
+                if let Some((order, limit)) = entry.judge(now, &self.limits)
+                    && entry.tell(order)
+                    && let Some(limit) = limit
+                {
+                    reached(limit);
                 }
             }
             tokio::time::sleep(GLANCE).await;
@@ -242,8 +256,8 @@ impl Connections {
 }
 
 impl Entry {
-    /// What to do about a connection at `now`.
-    fn judge(&self, now: u64, limits: &Limits) -> Order {
+    /// What to do about a connection at `now`, if anything, and which limit it has reached that was not counted before.
+    fn judge(&self, now: u64, limits: &Limits) -> Option<(Order, Option<Limit>)> {
         let spent = now.saturating_sub(self.since.load(Ordering::Relaxed));
         let blocked = now.saturating_sub(self.blocked.load(Ordering::Relaxed));
         let busy = self.requests.load(Ordering::Relaxed) > 0;
@@ -251,18 +265,21 @@ impl Entry {
         let overdue = now.saturating_sub(self.overdue_since.load(Ordering::Relaxed));
         // HTTP/2 has windows of its own: a client can stop a response while its socket takes everything.
         if self.overdue.load(Ordering::Relaxed) > 0 && overdue > limits.overdue {
-            return Order::Cut;
+            return Some((Order::Cut, None));
         }
-        if blocked > limits.stall || (blocked > 0 && busy && !http2 && spent > limits.request) {
-            return Order::Cut;
+        if blocked > limits.stall {
+            return Some((Order::Cut, Some(Limit::BodyTimeout)));
+        }
+        if blocked > 0 && busy && !http2 && spent > limits.request {
+            return Some((Order::Cut, Some(Limit::Timeout)));
         }
         if busy {
-            return Order::Serve;
+            return None;
         }
         if self.is_in_head() && !http2 {
-            return if spent > limits.head { Order::Cut } else { Order::Serve };
+            return (spent > limits.head).then_some((Order::Cut, Some(Limit::HeaderTimeout)));
         }
-        if spent > limits.keep_alive { Order::Close } else { Order::Serve }
+        (spent > limits.keep_alive).then_some((Order::Close, Some(Limit::KeepAliveTimeout)))
     }
 
     fn is_in_head(&self) -> bool {
@@ -286,13 +303,13 @@ impl Entry {
         self.clock.load(Ordering::Relaxed)
     }
 
-    /// Orders only ever get stricter.
-    fn tell(&self, order: Order) {
-        if self.order.fetch_max(order as u8, Ordering::Relaxed) < order as u8
-            && let Some(waker) = self.waker.get()
-        {
+    /// Orders only ever get stricter. Says whether it is a new one.
+    fn tell(&self, order: Order) -> bool {
+        let is_new = self.order.fetch_max(order as u8, Ordering::Relaxed) < order as u8;
+        if is_new && let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+        is_new
     }
 
     fn order(&self) -> Order {
@@ -310,6 +327,7 @@ pub(crate) struct Guard {
     connections: Arc<Connections>,
     entry: Arc<Entry>,
     key: usize,
+    peer: Peer,
 }
 
 impl Guard {
@@ -345,7 +363,10 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.connections.lock().entries.remove(self.key);
+        let mut open = self.connections.lock();
+        open.entries.remove(self.key);
+        open.peers.leave(self.peer);
+        drop(open);
         self.connections.changed.notify_waiters();
     }
 }
@@ -383,6 +404,11 @@ impl Activity {
     /// The client has said all it will.
     pub(crate) fn ended(&self) {
         self.0.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection closes after what is under way, if it was not about to.
+    pub(crate) fn close(&self) -> bool {
+        self.0.tell(Order::Close)
     }
 
     /// A request's head is complete.

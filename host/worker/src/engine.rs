@@ -84,7 +84,7 @@ pub(crate) fn runtime(
         },
     };
     let mut config = base(shape)?;
-    config.allocation_strategy(pool(&reset, max_concurrent, needs));
+    config.allocation_strategy(pool(&reset, guest, max_concurrent, needs));
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, reset)),
         Err(error) => {
@@ -95,7 +95,7 @@ pub(crate) fn runtime(
 }
 
 /// Room for `max_concurrent` instances of what the component needs. Sizes are address space, not memory.
-fn pool(reset: &MemoryReset, max_concurrent: u32, needs: &Needs) -> PoolingAllocationConfig {
+fn pool(reset: &MemoryReset, guest: &Guest, max_concurrent: u32, needs: &Needs) -> PoolingAllocationConfig {
     // One above the cap: the instance that proves that the component starts may still be there.
     let instances = max_concurrent.saturating_add(1);
     let large = needs.initial_memory > 4 << 20;
@@ -106,7 +106,7 @@ fn pool(reset: &MemoryReset, max_concurrent: u32, needs: &Needs) -> PoolingAlloc
         .total_stacks(instances)
         .total_memories(instances.saturating_mul(needs.memories.max(1)))
         .total_tables(instances.saturating_mul(needs.tables.max(1)))
-        .table_elements(usize::try_from(needs.initial_table).unwrap_or(usize::MAX).max(20_000))
+        .table_elements(usize::try_from(guest.limits.table_elements).unwrap_or(usize::MAX))
         .max_memory_size(4 << 30)
         // Tables are copied back rather than unmapped: 4 µs a request.
         .table_keep_resident(if large { 1 << 20 } else { 64 << 10 });

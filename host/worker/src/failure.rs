@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use wasmcluster_core::limit::Limit;
 use wasmcluster_core::message::ReportKind;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
@@ -10,6 +11,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::app::App;
 use crate::call::{Exchange, Upload};
+use crate::reached::reached;
 use crate::response::ResponseBody;
 
 /// How a guest's call ended other than well.
@@ -19,6 +21,10 @@ pub(crate) enum Failure {
     Trapped(wasmtime::Error),
     /// It held as many resources of the host as it may, and wanted another.
     TooManyResources,
+    /// It gave the host more in one call than it may.
+    TooMuchAtOnce,
+    /// The body of its response has more than it may have.
+    ResponseTooLarge,
     /// There was no room for its instance.
     NoRoom,
     /// It called `exit`.
@@ -29,6 +35,19 @@ pub(crate) enum Failure {
     NoAnswer(String),
 }
 
+impl Failure {
+    /// The limit that was reached, if one was.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::TooManyResources => Some(Limit::MaxResources),
+            Self::TooMuchAtOnce => Some(Limit::MaxHostcallSize),
+            Self::ResponseTooLarge => Some(Limit::MaxResponseSize),
+            Self::TimedOut => Some(Limit::Timeout),
+            Self::Trapped(_) | Self::NoRoom | Self::Exited(_) | Self::NoAnswer(_) => None,
+        }
+    }
+}
+
 impl From<wasmtime::Error> for Failure {
     fn from(error: wasmtime::Error) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -37,15 +56,25 @@ impl From<wasmtime::Error> for Failure {
             Self::NoRoom
         } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
             Self::TooManyResources
+        } else if is_fuel(&error) {
+            Self::TooMuchAtOnce
         } else {
             Self::Trapped(error)
         }
     }
 }
 
+/// The type of this error cannot be named.
+fn is_fuel(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
 impl App {
     /// Writes `failure` into the log.
     pub(crate) fn report(&self, failure: &Failure) {
+        if let Some(limit) = failure.limit() {
+            reached(limit);
+        }
         match failure {
             Failure::Trapped(error) => {
                 self.served.trapped();
@@ -59,6 +88,19 @@ impl App {
                     Some("raise `--max-resources` if that is to be expected".into()),
                 );
             }
+            Failure::TooMuchAtOnce => {
+                self.served.trapped();
+                self.reports.say(
+                    ReportKind::Limit,
+                    "the guest gave the host more in one call than it may",
+                    Some("raise `--max-hostcall-size` if that is to be expected".into()),
+                );
+            }
+            Failure::ResponseTooLarge => self.reports.say(
+                ReportKind::Limit,
+                "the guest's response was larger than it may be",
+                Some("raise `--max-response-size` if that is to be expected".into()),
+            ),
             Failure::NoRoom => self.reports.say(
                 ReportKind::Worker,
                 "no room for another instance",
@@ -86,21 +128,19 @@ impl App {
 
     /// Writes `failure` into the log, unless it is the client's, and decides what the client is told.
     pub(crate) fn refuse(&self, failure: &Failure, exchange: &Exchange) -> Refusal {
-        match exchange.uploaded() {
-            Upload::Stalled => {
-                return Refusal::new(StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come");
-            }
-            Upload::Broken => return Refusal::new(StatusCode::BAD_REQUEST, "the request's body is broken"),
-            Upload::TooLarge => return Refusal::too_large(),
-            Upload::Open | Upload::Complete => {}
+        if let Some(refusal) = Refusal::of(exchange.uploaded()) {
+            return refusal;
         }
         self.report(failure);
         match failure {
             Failure::TimedOut => Refusal::new(StatusCode::GATEWAY_TIMEOUT, "the handler took too long"),
             Failure::NoRoom => Refusal::busy(),
-            Failure::Trapped(_) | Failure::TooManyResources | Failure::Exited(_) | Failure::NoAnswer(_) => {
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
-            }
+            Failure::Trapped(_)
+            | Failure::TooManyResources
+            | Failure::TooMuchAtOnce
+            | Failure::ResponseTooLarge
+            | Failure::Exited(_)
+            | Failure::NoAnswer(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed"),
         }
     }
 }
@@ -130,8 +170,21 @@ impl Refusal {
         Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once") }
     }
 
+    /// What a client is told whose upload failed.
+    pub(crate) fn of(upload: Upload) -> Option<Self> {
+        match upload {
+            Upload::Stalled => {
+                Some(Self::new(StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come"))
+            }
+            Upload::Broken => Some(Self::new(StatusCode::BAD_REQUEST, "the request's body is broken")),
+            Upload::TooLarge => Some(Self::too_large()),
+            Upload::Open | Upload::Complete => None,
+        }
+    }
+
     /// The request's body has more than it may have.
     pub(crate) fn too_large() -> Self {
+        reached(Limit::MaxBodySize);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
     }
 

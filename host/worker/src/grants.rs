@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use wasmcluster_core::app::Guest;
+use wasmcluster_core::app::{Guest, GuestLimits};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
+use crate::reports::Reports;
 
 /// A guest's capabilities, shared by all instances of a worker.
 pub(crate) struct Grants {
@@ -18,9 +19,8 @@ pub(crate) struct Grants {
     outbound: Arc<Outbound>,
     stdout: LogPipe,
     stderr: LogPipe,
-    max_memory_size: usize,
-    max_resources: usize,
-    max_outbound_requests: u32,
+    limits: GuestLimits,
+    reports: Reports,
 }
 
 impl Grants {
@@ -31,7 +31,7 @@ impl Grants {
     pub(crate) fn open(
         guest: Guest,
         context: Vec<(String, String)>,
-        outbound: Outbound,
+        (outbound, reports): (Outbound, Reports),
         [stdout, stderr]: &[LogPipe; 2],
     ) -> Result<Self, String> {
         let mut builder = WasiCtxBuilder::new();
@@ -50,9 +50,8 @@ impl Grants {
             outbound: Arc::new(outbound),
             stdout: stdout.clone(),
             stderr: stderr.clone(),
-            max_memory_size: usize::try_from(guest.max_memory_size).unwrap_or(usize::MAX),
-            max_resources: usize::try_from(guest.max_resources).unwrap_or(usize::MAX),
-            max_outbound_requests: guest.max_outbound_requests,
+            limits: guest.limits,
+            reports,
         })
     }
 
@@ -76,18 +75,13 @@ impl Grants {
         Arc::clone(&self.outbound)
     }
 
-    /// Largest linear memory in bytes.
-    pub(crate) fn max_memory_size(&self) -> usize {
-        self.max_memory_size
+    /// How much an instance may have.
+    pub(crate) fn limits(&self) -> &GuestLimits {
+        &self.limits
     }
 
-    /// How many resources of the host an instance may hold.
-    pub(crate) fn max_resources(&self) -> usize {
-        self.max_resources
-    }
-
-    /// How many requests a guest may send while it serves one.
-    pub(crate) fn max_outbound_requests(&self) -> u32 {
-        self.max_outbound_requests
+    /// Where it is said that it wanted more.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 }

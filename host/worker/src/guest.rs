@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::SemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
+use wasmcluster_core::limit::Limit;
 use wasmcluster_core::message::ReportKind;
 
 use crate::app::{App, Ticket};
@@ -19,6 +20,7 @@ use crate::body::Patient;
 use crate::call::{Call, Exchange, call};
 use crate::connections::Activity;
 use crate::failure::{Failure, Refusal};
+use crate::reached::reached;
 
 /// A guest's call, its deadline, and its place under the cap. Dropping it cancels the guest.
 pub(crate) struct Guest {
@@ -210,6 +212,7 @@ impl Deadline {
             None => Some(app.places.acquire().await),
         };
         acquired.and_then(Result::ok).ok_or_else(|| {
+            reached(Limit::Timeout);
             app.reports.say(
                 ReportKind::Timeout,
                 format!("a request waited longer than {:?} for its turn", self.timeout.unwrap_or_default()),

@@ -175,12 +175,15 @@ impl<H: Handler> Pool<H> {
             return Ok(instance);
         }
         let mut store = Store::new(&self.engine, State::new(&self.grants));
-        store.limiter(|state| state.limits());
+        store.limiter(|state| state);
+        let limits = self.grants.limits();
+        store.set_hostcall_fuel(usize::try_from(limits.hostcall_size).unwrap_or(usize::MAX));
+        let resources = usize::try_from(limits.resources).unwrap_or(usize::MAX);
         // Streams and what the guest defines itself have handles, too. Those of the host's resources run out of a table first,
         // which says so in words.
-        store.set_max_component_handles(self.grants.max_resources().saturating_mul(2));
+        store.set_max_component_handles(resources.saturating_mul(2));
         if let Some(streams) = store.concurrent_resource_table() {
-            streams.set_max_capacity(self.grants.max_resources());
+            streams.set_max_capacity(resources);
         }
         // Not the stock yield: it wakes itself before the runtime looks at sockets and timers, and three guests that
         // compute would keep a fourth request waiting for half a second.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use wasmcluster_core::outbound::{OutboundRule, Verdict, is_special, judge};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use crate::body::Patient;
+use crate::budget::{Budget, Budgeted};
 use crate::reports::Reports;
 
 /// What a guest waits at most when it sets no timeouts of its own. The request it serves has its own, shorter one.
@@ -59,12 +61,15 @@ impl Outbound {
         &self,
         request: Request<WasiBody>,
         options: RequestOptions,
+        budget: &Arc<Budget>,
     ) -> wasmtime_wasi_http::Result<Response<WasiBody>> {
         let (host, port) = destination(request.uri())?;
         if judge(&self.rules, &host, port) == Verdict::Denied {
             self.deny(&host, port, "which it was not granted");
             return Err(Error::HttpRequestDenied);
         }
+        let under_way = budget.request()?;
+        let request = request.map(|body| Budgeted::new(body, Arc::clone(budget)).boxed_unsync());
         let connect = options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT);
         let first_byte = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
         let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -74,17 +79,14 @@ impl Outbound {
             Ok(Err(error)) => return Err(self.explain(error, &host, port)),
             Err(_) => return Err(Error::ConnectionReadTimeout),
         };
-        Ok(response.map(|body| Patient::new(body, between_bytes).boxed_unsync()))
-    }
-
-    /// Denies what is beyond the number of requests that a guest may send while it serves one.
-    pub(crate) fn deny_more(&self, most: u32) -> Error {
-        self.reports.say(
-            ReportKind::Limit,
-            format!("the guest asked for more than {most} requests while it serves one"),
-            Some("raise `--max-outbound-requests` if that is to be expected".into()),
-        );
-        Error::HttpRequestDenied
+        Ok(response.map(|body| {
+            // Under way for as long as its response is: until then the connection is not free for another.
+            let kept = move |frame| {
+                let _until_it_ends = &under_way;
+                frame
+            };
+            Patient::new(body, between_bytes).map_frame(kept).boxed_unsync()
+        }))
     }
 
     fn deny(&self, host: &str, port: u16, why: &str) {

@@ -5,16 +5,21 @@
 
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+use wasmcluster_core::app::GuestLimits;
+use wasmcluster_core::limit::Limit;
 use wasmcluster_core::message::LOG_LINE;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::reached::reached;
 
 /// Longest line in bytes; what is longer is broken into several.
 const MAX_LINE: usize = LOG_LINE - 1;
@@ -31,19 +36,77 @@ pub(crate) struct LogPipe(Arc<Shared>);
 
 struct Shared {
     pending: Mutex<Pending>,
+    allowance: Arc<Allowance>,
     filled: Notify,
 }
 
 #[derive(Default)]
 struct Pending {
     lines: Vec<u8>,
+    /// For want of room.
     dropped: u64,
+    /// Beyond the allowance.
+    refused: u64,
+}
+
+/// What the guests of a worker may print until the next pulse, on both pipes together. Whoever has nothing else to wait for
+/// than a clock need not look at one: the pulse refills it.
+#[derive(Default)]
+struct Allowance {
+    limits: OnceLock<(u32, u64)>,
+    lines: AtomicU32,
+    bytes: AtomicU64,
+}
+
+impl Allowance {
+    fn refill(&self) {
+        self.lines.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes a line of so many bytes from it. Fails with what there is too much of.
+    fn take(&self, bytes: usize) -> Result<(), Limit> {
+        let Some(&(lines, size)) = self.limits.get() else { return Ok(()) };
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= lines {
+            self.lines.store(lines, Ordering::Relaxed);
+            return Err(Limit::MaxLogLines);
+        }
+        let bytes = bytes as u64;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > size {
+            self.bytes.store(size, Ordering::Relaxed);
+            return Err(Limit::MaxLogSize);
+        }
+        Ok(())
+    }
+}
+
+/// Lines that were thrown away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// The log does not take them as fast as they come.
+    pub(crate) dropped: u64,
+    /// Guests may not print that much.
+    pub(crate) refused: u64,
 }
 
 impl LogPipe {
-    /// A pipe that nothing empties until [`forward`](Self::forward) runs.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { pending: Mutex::default(), filled: Notify::new() }))
+    /// Stdout and stderr, which nothing empties until [`forward`](Self::forward) runs.
+    pub(crate) fn both() -> [Self; 2] {
+        let allowance = Arc::new(Allowance::default());
+        [(); 2].map(|()| {
+            let allowance = Arc::clone(&allowance);
+            Self(Arc::new(Shared { pending: Mutex::default(), allowance, filled: Notify::new() }))
+        })
+    }
+
+    /// Says how much may be printed on both until [`refill`](Self::refill).
+    pub(crate) fn limit(&self, limits: &GuestLimits) {
+        self.0.allowance.limits.get_or_init(|| (limits.log_lines, limits.log_size));
+    }
+
+    /// A second has passed.
+    pub(crate) fn refill(&self) {
+        self.0.allowance.refill();
     }
 
     /// Writes lines to `fd` as they come, for as long as somebody reads them.
@@ -79,9 +142,13 @@ impl LogPipe {
         }
     }
 
-    /// How many lines were thrown away since this was last asked.
-    pub(crate) fn take_dropped(&self) -> u64 {
-        std::mem::take(&mut self.lock().dropped)
+    /// What was thrown away since this was last asked.
+    pub(crate) fn take_losses(&self) -> Losses {
+        let mut pending = self.lock();
+        Losses {
+            dropped: std::mem::take(&mut pending.dropped),
+            refused: std::mem::take(&mut pending.refused),
+        }
     }
 
     /// A stream for one store. Every stream has a line of its own, so that lines of different guests never mix.
@@ -90,7 +157,13 @@ impl LogPipe {
     }
 
     fn push(&self, line: &[u8]) {
+        let allowed = self.0.allowance.take(line.len());
         let mut pending = self.lock();
+        if let Err(limit) = allowed {
+            reached(limit);
+            pending.refused += 1;
+            return;
+        }
         if pending.lines.len() + line.len() >= MAX_PENDING {
             pending.dropped += 1;
             return;
@@ -211,7 +284,7 @@ mod tests {
     use super::*;
 
     fn printed(writes: &[&str]) -> String {
-        let pipe = LogPipe::new();
+        let [pipe, _] = LogPipe::both();
         let stream = pipe.stream();
         for write in writes {
             stream.line.write(write.as_bytes());
@@ -238,7 +311,7 @@ mod tests {
 
     #[test]
     fn lines_of_two_guests_do_not_mix() {
-        let pipe = LogPipe::new();
+        let [pipe, _] = LogPipe::both();
         let (left, right) = (pipe.stream(), pipe.stream());
         left.line.write(b"le");
         right.line.write(b"right\n");
@@ -248,13 +321,29 @@ mod tests {
 
     #[test]
     fn what_nobody_reads_is_bounded_and_counted() {
-        let pipe = LogPipe::new();
+        let [pipe, _] = LogPipe::both();
         let stream = pipe.stream();
         for _ in 0..10_000 {
             stream.line.write(&[b'x'; 1000]);
             stream.line.write(b"\n");
         }
         assert!(pipe.lock().lines.len() <= MAX_PENDING);
-        assert!(pipe.take_dropped() > 8_000);
+        assert!(pipe.take_losses().dropped > 8_000);
+    }
+    #[test]
+    fn both_pipes_together_take_so_many_lines_and_bytes_in_a_second() {
+        let pipes = LogPipe::both();
+        pipes[0].0.allowance.limits.set((4, 100)).expect("once");
+        let print = |line: &[u8]| pipes.iter().for_each(|pipe| pipe.push(line));
+        let refused = || pipes.iter().map(|pipe| pipe.take_losses().refused).sum::<u64>();
+        (0..5).for_each(|_| print(b"short"));
+        assert_eq!(refused(), 6);
+        pipes[1].refill();
+        print(&[b'x'; 60]);
+        assert_eq!(refused(), 1);
+        print(b"");
+        assert_eq!(refused(), 0);
+        print(b"one byte more would be too much, and is");
+        assert_eq!(refused(), 2);
     }
 }

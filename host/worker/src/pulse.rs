@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 
 use nix::unistd::{SysconfVar, sysconf};
 use wasmcluster_core::cluster::Wear;
-use wasmcluster_core::message::{FromWorker, PULSE, ReportKind};
+use wasmcluster_core::message::{FromWorker, PULSE, Pulse, ReportKind};
 
 use crate::app::App;
-use crate::output::LogPipe;
+use crate::output::{LogPipe, Losses};
+use crate::reached;
 
 /// For as long as it is polled.
 pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
@@ -23,8 +24,10 @@ async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
     let mut heavy = false;
     loop {
         tokio::time::sleep(PULSE).await;
-        app.reports.send(FromWorker::Pulse(Box::new(app.served.so_far()))).await;
+        app.reports.refill();
+        logs[0].refill();
         count_losses(app, &logs);
+        say(app).await;
         if let Some(most) = app.serving.max_memory
             && !heavy
             && let Some(bytes) = footprint.bytes().filter(|bytes| *bytes > most)
@@ -33,6 +36,12 @@ async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
             app.reports.send(FromWorker::Worn(Wear::Memory { bytes })).await;
         }
     }
+}
+
+/// Says what there is to say of the time until now.
+pub(crate) async fn say(app: &App) {
+    let pulse = Pulse { served: app.served.so_far(), reached: reached::take() };
+    app.reports.send(FromWorker::Pulse(Box::new(pulse))).await;
 }
 
 async fn wear(app: &'static App) {
@@ -63,14 +72,20 @@ impl Footprint {
 
 /// Says how much could not be said.
 fn count_losses(app: &App, logs: &[LogPipe; 2]) {
-    let lines: u64 = logs.iter().map(LogPipe::take_dropped).sum();
-    if lines > 0 {
-        app.reports.say(
-            ReportKind::OutputDropped,
-            format!("threw away {lines} lines of guest output: they came faster than the log takes them"),
-            None,
-        );
-    }
+    let losses = logs.each_ref().map(LogPipe::take_losses);
+    let say = |lines: u64, why: &str, hint: Option<&str>| {
+        if lines > 0 {
+            let message = format!("threw away {lines} lines of guest output: {why}");
+            app.reports.say(ReportKind::OutputDropped, message, hint.map(Into::into));
+        }
+    };
+    let sum = |lines: fn(&Losses) -> u64| losses.iter().map(lines).sum();
+    say(sum(|losses| losses.dropped), "they came faster than the log takes them", None);
+    say(
+        sum(|losses| losses.refused),
+        "guests printed more than they may in a second",
+        Some("raise `--max-log-lines` or `--max-log-size` if that is to be expected"),
+    );
     let reports = app.reports.take_dropped();
     if reports > 0 {
         app.reports.say(ReportKind::Worker, format!("left out {reports} reports like those above"), None);

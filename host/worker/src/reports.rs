@@ -12,6 +12,10 @@ use wasmcluster_core::message::{FromWorker, Report, ReportKind};
 /// Messages that may wait for the channel to the supervisor.
 const CAPACITY: usize = 256;
 
+/// Reports between two pulses. Who reads the log learns nothing from the next hundred, and a guest that traps at every request
+/// must not fill a disk with it.
+const PER_PULSE: u64 = 100;
+
 /// The sending half, shared by everything in the worker that has something to say.
 #[derive(Clone)]
 pub(crate) struct Reports(Arc<Inner>);
@@ -20,6 +24,8 @@ struct Inner {
     queue: mpsc::Sender<FromWorker>,
     /// Said and not yet written to the channel.
     unwritten: AtomicU64,
+    /// Said since the last pulse.
+    said: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -27,11 +33,16 @@ impl Reports {
     /// A queue, and the end that the channel to the supervisor is fed from.
     pub(crate) fn new() -> (Self, mpsc::Receiver<FromWorker>) {
         let (queue, messages) = mpsc::channel(CAPACITY);
-        (Self(Arc::new(Inner { queue, unwritten: AtomicU64::new(0), dropped: AtomicU64::new(0) })), messages)
+        let [unwritten, said, dropped] = [(); 3].map(|()| AtomicU64::new(0));
+        (Self(Arc::new(Inner { queue, unwritten, said, dropped })), messages)
     }
 
-    /// Says something, if there is room for it.
+    /// Says something, if there is room for it and not too much was said.
     pub(crate) fn say(&self, kind: ReportKind, message: impl Into<String>, hint: Option<String>) {
+        if self.0.said.fetch_add(1, Ordering::Relaxed) >= PER_PULSE {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let report = Report { kind, message: message.into(), hint };
         self.0.unwritten.fetch_add(1, Ordering::Relaxed);
         if self.0.queue.try_send(FromWorker::Report(report)).is_err() {
@@ -57,6 +68,11 @@ impl Reports {
         while self.0.unwritten.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(core::time::Duration::from_millis(1)).await;
         }
+    }
+
+    /// The time between two pulses has passed.
+    pub(crate) fn refill(&self) {
+        self.0.said.store(0, Ordering::Relaxed);
     }
 
     /// How many reports were thrown away since this was last asked.

@@ -4,7 +4,7 @@
 //! inside the response's body. Nothing is spawned and no channel is added, so backpressure reaches the guest by itself
 //! and a client that leaves cancels it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::sync::SemaphorePermit;
+use wasmcluster_core::limit::Limit;
 
 use crate::answer::{Answer, Taken};
 use crate::app::{App, Ticket};
@@ -26,6 +27,7 @@ use crate::connections::Activity;
 use crate::epoch;
 use crate::failure::{Failure, Refusal};
 use crate::guest::{Deadline, Guest};
+use crate::reached::reached;
 use crate::response::{ResponseBody, response};
 
 /// How often a guest may add to its response before the head is sent. One that writes in crumbs would keep everybody else
@@ -38,11 +40,14 @@ pub(crate) struct Responder {
     activity: Activity,
     /// The last name under which the client asked, which is the next one, too: it need not be understood again.
     host: RefCell<Option<Authority>>,
+    /// Requests that may still come.
+    left: Cell<u32>,
 }
 
 impl Responder {
     pub(crate) fn new(app: &'static App, activity: Activity) -> Self {
-        Self { app, activity, host: RefCell::default() }
+        let left = Cell::new(app.serving.max_keep_alive_requests);
+        Self { app, activity, host: RefCell::default(), left }
     }
 }
 
@@ -55,7 +60,7 @@ impl Service<Request<Incoming>> for Responder {
         let ticket = Ticket::of(self.app, self.activity.clone());
         let http1 = request.version() <= Version::HTTP_11;
         let head_only = request.method() == Method::HEAD;
-        let last = ends_connection(&request);
+        let last = ends_connection(&request) | self.counts_the_last();
         let empty = request.body().is_end_stream();
         let (last, stage) = match self.authority(&request).and_then(|authority| {
             self.check_size(&request)?;
@@ -115,7 +120,11 @@ impl Stage {
         match app.places.try_acquire() {
             Ok(place) => Self::Asked(Asked::new(app, request, authority, (place, deadline))),
             Err(_) => {
-                let Some(turn) = app.wait() else { return Self::Refused(Refusal::busy()) };
+                let Some(turn) = app.wait() else {
+                    reached(Limit::MaxWaitingRequests);
+                    return Self::Refused(Refusal::busy());
+                };
+                reached(Limit::MaxConcurrentRequests);
                 Self::Waiting(Box::pin(async move {
                     let place = deadline.place(app).await?;
                     drop(turn);
@@ -218,26 +227,41 @@ impl Responding {
         cx: &mut Context<'_>,
     ) -> Response<ResponseBody> {
         let answer = match answered {
-            // It may have taken what it was given of the body for all of it: in 0.3 the two look alike.
-            Ok(_) if exchange.uploaded() == Upload::TooLarge => {
-                self.leave_unread();
-                return Refusal::too_large().response();
-            }
             Ok(answer) => answer,
-            Err(failure) => {
-                let refusal = self.app.refuse(&failure, &exchange);
-                if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
-                    self.leave_unread();
-                }
-                return refusal.response();
-            }
+            Err(failure) => return self.fail(&failure, &exchange),
         };
+        // A guest may have taken what it was given of the body for all of it: in 0.3 the two look alike. What it says to a
+        // client whose body failed is its own affair, but that all is well must not be said.
+        let upload = exchange.uploaded();
+        if (answer.head.status.is_success() || upload == Upload::TooLarge)
+            && let Some(refusal) = Refusal::of(upload)
+        {
+            if upload == Upload::TooLarge {
+                self.leave_unread();
+            }
+            return refusal.response();
+        }
+        // To HEAD there is no body, whatever is said of its length.
+        if let Some(most) = self.app.serving.max_response_size
+            && !self.head_only
+            && answer.is_larger_than(most)
+        {
+            return self.fail(&Failure::ResponseTooLarge, &exchange);
+        }
         let response = response(self.app, answer, guest, (&exchange, &self.activity), cx);
         // Its body is there to be read and nobody will: what follows it can be found only by reading it all.
         if response.body().is_complete() && matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
             self.leave_unread();
         }
         response
+    }
+
+    fn fail(&mut self, failure: &Failure, exchange: &Exchange) -> Response<ResponseBody> {
+        let refusal = self.app.refuse(failure, exchange);
+        if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
+            self.leave_unread();
+        }
+        refusal.response()
     }
 
     /// What the client still sends will not be read, so this is the connection's last request.
@@ -283,12 +307,30 @@ fn ends_connection(request: &Request<Incoming>) -> bool {
 }
 
 impl Responder {
+    /// Counts a request; whether it is the last one that the connection may carry. Over HTTP/2, more may be on their way:
+    /// those are answered.
+    fn counts_the_last(&self) -> bool {
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        if left == 0 && self.activity.close() {
+            reached(Limit::MaxKeepAliveRequests);
+        }
+        left == 0
+    }
+
     /// Refuses what says by itself that it is larger than it may be.
     fn check_size(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let serving = &self.app.serving;
         // HTTP/2 has a limit for their size alone, and may have a field for each cookie.
+        if request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+            > serving.max_target_size as usize
+        {
+            reached(Limit::MaxTargetSize);
+            return Err(Refusal::new(StatusCode::URI_TOO_LONG, "the request's target is too long"));
+        }
         let cookies = request.headers().get_all(COOKIE).iter().count();
         if request.headers().len() - cookies.saturating_sub(1) > serving.max_headers as usize {
+            reached(Limit::MaxHeaders);
             return Err(Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request has too many header fields",

@@ -15,6 +15,7 @@ use crate::call::Exchange;
 use crate::connections::Activity;
 use crate::failure::Failure;
 use crate::guest::{Guest, Leash};
+use crate::pace::Pace;
 
 /// The body of every response.
 #[derive(Default)]
@@ -35,6 +36,7 @@ struct Rest {
     guest: Leash,
     body: WasiBody,
     exchange: Arc<Exchange>,
+    pace: Pace,
 }
 
 impl ResponseBody {
@@ -80,13 +82,15 @@ pub(crate) fn response(
         None
     } else {
         let guest = Leash::new(guest, activity.clone());
-        Some(Box::new(Rest { app, guest, body, exchange: Arc::clone(exchange) }))
+        let pace = Pace::new(&app.serving, gathered.data.len());
+        Some(Box::new(Rest { app, guest, body, exchange: Arc::clone(exchange), pace }))
     };
     Response::from_parts(head, ResponseBody { gathered, rest, ticket: None })
 }
 
 impl Rest {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        ready!(self.pace.poll(cx));
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
@@ -101,6 +105,9 @@ impl Rest {
             // A guest that was ended left its body as one that finished does.
             None if self.guest.timed_out() => Poll::Ready(Some(Err(Failure::TimedOut))),
             Some(Err(error)) => Poll::Ready(Some(Err(Failure::NoAnswer(answer::failed(&error))))),
+            Some(Ok(frame)) if !self.pace.sends(frame.data_ref().map_or(0, Bytes::len)) => {
+                Poll::Ready(Some(Err(Failure::ResponseTooLarge)))
+            }
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             None => Poll::Ready(None),
         }

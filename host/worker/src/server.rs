@@ -26,7 +26,7 @@ use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::parent::inherited;
 use crate::probe::probe;
-use crate::pulse::{Footprint, pulse};
+use crate::pulse::{self, Footprint, pulse};
 use crate::reports::Reports;
 use crate::sandbox::{self, Reach};
 use crate::trim::Program;
@@ -85,6 +85,10 @@ impl Server {
         logs: &[LogPipe; 2],
     ) -> Result<Self, NotReady> {
         let Start { slot, generation, shape, needs, guest, serving, .. } = start;
+        needs.fit(&guest.limits)?;
+        for log in logs {
+            log.limit(&guest.limits);
+        }
         let permits = serving.max_concurrent_requests.max(1);
         let (engine, reset) = engine::runtime(shape, &guest, permits, &needs)
             .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
@@ -100,7 +104,7 @@ impl Server {
         };
         let (wanted, reach) = (guest.sandbox, Reach::of(&guest));
         let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
-        let grants = Grants::open(guest, context(&slot, &generation), outbound, logs)
+        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs)
             .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
         let instances =
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
@@ -180,6 +184,7 @@ impl Server {
             Err(_) => app.unfinished() as u64,
         };
         app.instances.clear();
+        pulse::say(app).await;
         cut
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
+use wasmcluster_core::limit::Limit;
+use wasmcluster_core::message::ReportKind;
+use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{
@@ -13,7 +15,9 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::IoView;
 
+use crate::budget::Budget;
 use crate::grants::Grants;
+use crate::reached::reached;
 
 /// Store data of every instance, made anew for every instance.
 pub(crate) struct State {
@@ -22,7 +26,8 @@ pub(crate) struct State {
     hooks: Hooks,
     /// Made at the first use: most requests never touch it, and it seeds two random generators.
     wasi: Option<Box<WasiCtx>>,
-    limits: StoreLimits,
+    /// What was too much is counted and said once: a guest may try again a million times.
+    said: bool,
     /// Whether the body of the next response is read from the moment it is made.
     reads_early: bool,
     /// Whether the request is one for a head alone: a response to it may declare a length without having a body.
@@ -32,13 +37,15 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(grants: &Arc<Grants>) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(grants.max_resources());
+        table.set_max_capacity(usize::try_from(grants.limits().resources).unwrap_or(usize::MAX));
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(usize::try_from(grants.limits().field_size).unwrap_or(usize::MAX));
         Self {
             table,
-            http: WasiHttpCtx::new(),
-            hooks: Hooks { grants: Arc::clone(grants), sent: 0 },
+            http,
+            hooks: Hooks { grants: Arc::clone(grants), budget: None },
             wasi: None,
-            limits: StoreLimitsBuilder::new().memory_size(grants.max_memory_size()).build(),
+            said: false,
             reads_early: false,
             head_only: false,
         }
@@ -46,7 +53,8 @@ impl State {
 
     /// Prepares for the next request.
     pub(crate) fn begin(&mut self, method: &Method) {
-        self.hooks.sent = 0;
+        self.hooks.budget = None;
+        self.said = false;
         self.reads_early = true;
         self.head_only = method == Method::HEAD;
     }
@@ -61,12 +69,39 @@ impl State {
         std::mem::take(&mut self.reads_early)
     }
 
-    pub(crate) fn limits(&mut self) -> &mut StoreLimits {
-        &mut self.limits
-    }
-
     pub(crate) fn config(&self) -> &WasiConfigVariables {
         self.hooks.grants.config()
+    }
+}
+
+impl State {
+    fn too_much(&mut self, limit: Limit, message: String) {
+        if !std::mem::replace(&mut self.said, true) {
+            reached(limit);
+            let hint = format!("raise `--{limit}` if that is to be expected");
+            self.hooks.grants.reports().say(ReportKind::Limit, message, Some(hint));
+        }
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let most = self.hooks.grants.limits().memory_size;
+        if desired as u64 > most {
+            self.too_much(Limit::MaxMemorySize, format!("the guest wanted more than {most} bytes of memory"));
+            return Ok(false);
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let most = self.hooks.grants.limits().table_elements;
+        if desired as u64 > u64::from(most) {
+            let message = format!("the guest wanted more than {most} elements in a table");
+            self.too_much(Limit::MaxTableElements, message);
+            return Ok(false);
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
 }
 
@@ -91,8 +126,8 @@ impl WasiHttpView for State {
 
 struct Hooks {
     grants: Arc<Grants>,
-    /// Requests that were sent while the present one is served.
-    sent: u32,
+    /// What may still be sent while the present request is served, once something was.
+    budget: Option<Arc<Budget>>,
 }
 
 /// Headers that belong to a connection and not to a message: a guest neither sees nor sets them.
@@ -115,14 +150,10 @@ impl WasiHttpHooks for Hooks {
         _sent: Box<dyn Future<Output = wasmtime_wasi_http::Result<()>> + Send>,
     ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<Answer>> + Send> {
         let outbound = self.grants.outbound();
-        let most = self.grants.max_outbound_requests();
-        self.sent = self.sent.saturating_add(1);
-        let too_many = self.sent > most;
+        let (limits, reports) = (self.grants.limits(), self.grants.reports());
+        let budget = Arc::clone(self.budget.get_or_insert_with(|| Budget::new(limits, reports)));
         Box::new(async move {
-            if too_many {
-                return Err(outbound.deny_more(most));
-            }
-            let response = outbound.send(request, options.unwrap_or_default()).await?;
+            let response = outbound.send(request, options.unwrap_or_default(), &budget).await?;
             Ok((response, Box::new(async { Ok(()) }) as Box<_>))
         })
     }

@@ -68,7 +68,7 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
     let (reports, outbox) = Reports::new();
     let orders = Arc::new(Orders::default());
     let talk = tokio::spawn(talk(stream, channel, (outbox, reports.clone()), Arc::clone(&orders)));
-    let logs = [LogPipe::new(), LogPipe::new()];
+    let logs = LogPipe::both();
     for (pipe, fd) in logs.iter().zip([1, 2]) {
         tokio::spawn(pipe.clone().forward(fd)?);
     }

@@ -19,7 +19,8 @@ use wasmcluster_core::cluster::{
     Cluster, Event, Generation, Outcome, Plan, Settings, SlotId, Time, WorkerId,
 };
 use wasmcluster_core::history::Way;
-use wasmcluster_core::message::{Conditions, FromWorker};
+use wasmcluster_core::limit::Reached;
+use wasmcluster_core::message::{Conditions, FromWorker, Pulse};
 use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
@@ -139,6 +140,8 @@ pub(crate) struct Supervisor<R> {
     rejection: Option<Rejection>,
     /// What the machine gives, once a worker said so. Told when everything serves, and when it changes.
     conditions: Option<Conditions>,
+    /// Which limits were reached in all workers there were.
+    reached: Reached,
     serving: bool,
     outcome: Option<Outcome>,
 }
@@ -188,6 +191,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             awaiting_end: Vec::new(),
             rejection: None,
             conditions: None,
+            reached: Reached::default(),
             serving: false,
             outcome: None,
         }
@@ -320,8 +324,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
             WorkerInput::Said(FromWorker::Report(report)) => {
                 (self.means.records)(Record::Worker { slot, pid, report })
             }
-            WorkerInput::Said(FromWorker::Pulse(served)) => {
-                self.tell(Event::WorkerPulse { worker, served });
+            WorkerInput::Said(FromWorker::Pulse(pulse)) => {
+                let Pulse { served, reached } = *pulse;
+                self.reached.add(&reached);
+                self.tell(Event::WorkerPulse { worker, served: Box::new(served) });
             }
             WorkerInput::Said(FromWorker::Worn(wear)) => self.tell(Event::WorkerWorn { worker, wear }),
             WorkerInput::Said(FromWorker::Drained { cut }) => self.tell(Event::WorkerDrained { worker, cut }),

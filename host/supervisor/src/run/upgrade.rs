@@ -228,6 +228,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             log,
             history: self.means.chronicle.history().entries().to_vec(),
             conditions: self.conditions,
+            reached: self.reached,
             rejection: self.rejection,
             serving: self.serving,
         };
@@ -305,6 +306,7 @@ impl<R: FnMut(Record)> TakenOver<R> {
         (supervisor.first, supervisor.newest) = (left.first, left.newest);
         supervisor.waiting = waiting;
         (supervisor.conditions, supervisor.rejection) = (left.conditions, left.rejection);
+        supervisor.reached = left.reached;
         supervisor.serving = left.serving;
         if let (Some(watch), Some(passed)) = (&mut supervisor.means.watch, &left.watch) {
             watch.go_on(passed);

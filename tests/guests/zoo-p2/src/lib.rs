@@ -66,6 +66,7 @@ fn route(query: &Query, request: IncomingRequest, out: ResponseOutparam) -> io::
         "/list" => respond::answer(out, files::list(query)),
 
         "/outbound" => outbound::relay(query, out),
+        "/outbound-held" => outbound::hold(query, out),
         _ => respond::answer(out, Answer::not_found("not found\n")),
     }
 }

@@ -1,10 +1,10 @@
 //! Requests to elsewhere.
 
-use std::io;
+use std::io::{self, Write};
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingRequest, ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, ResponseOutparam, Scheme,
 };
 use zoo::{Answer, Query, Url};
 
@@ -14,10 +14,11 @@ use crate::respond;
 /// Asks `url` so many times and passes on the last answer.
 pub fn relay(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     let method = query.text("method").unwrap_or("GET");
+    let bytes = query.number("bytes", 0);
     let url = Url::parse(query.text("url").unwrap_or_default());
     for _ in 1..query.number("n", 1) {
         // Read to its end, so that the next one may take the same connection.
-        match send(method, &url) {
+        match send(method, &url, bytes) {
             Ok(response) => {
                 let mut reader = read(&response);
                 while reader.chunk()?.is_some() {}
@@ -25,7 +26,7 @@ pub fn relay(query: &Query, out: ResponseOutparam) -> io::Result<()> {
             Err(error) => return respond::answer(out, failure(error)),
         }
     }
-    match send(method, &url) {
+    match send(method, &url, bytes) {
         Ok(response) => {
             let mut reader = read(&response);
             let mut body = respond::text(out, 200);
@@ -40,7 +41,20 @@ pub fn relay(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     }
 }
 
-fn send(method: &str, url: &Url) -> Result<IncomingResponse, ErrorCode> {
+/// Asks `url` until it may not any more, or often enough, and leaves all answers unread until then.
+pub fn hold(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let url = Url::parse(query.text("url").unwrap_or_default());
+    let mut held = Vec::new();
+    while held.len() < query.number("n", 1) as usize {
+        match send("GET", &url, 0) {
+            Ok(response) => held.push(response),
+            Err(_) => break,
+        }
+    }
+    respond::answer(out, Answer::ok(format!("held {}\n", held.len())))
+}
+
+fn send(method: &str, url: &Url, bytes: u64) -> Result<IncomingResponse, ErrorCode> {
     let request = OutgoingRequest::new(Fields::new());
     let valid = request.set_method(&parse_method(method)).is_ok()
         && request.set_scheme(Some(&parse_scheme(&url.scheme))).is_ok()
@@ -49,7 +63,18 @@ fn send(method: &str, url: &Url) -> Result<IncomingResponse, ErrorCode> {
     if !valid {
         return Err(ErrorCode::HttpRequestUriInvalid);
     }
+    let body = (bytes > 0).then(|| request.body().expect("the body is taken once"));
     let future = outgoing_handler::handle(request, None)?;
+    if let Some(body) = body {
+        let mut stream = body.write().expect("the stream is taken once");
+        let piece = zoo::chunk(0, 64 << 10);
+        // Nobody may be there to take it, which the answer says.
+        let _ = (0..bytes)
+            .step_by(piece.len())
+            .try_for_each(|sent| stream.write_all(&piece[..piece.len().min((bytes - sent) as usize)]));
+        drop(stream);
+        let _ = OutgoingBody::finish(body, None);
+    }
     loop {
         match future.get() {
             Some(result) => return result.expect("the response is taken once"),

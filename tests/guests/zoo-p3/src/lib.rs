@@ -59,6 +59,7 @@ impl Guest for Zoo {
             "/list" => respond::answer(files::list(&query).await),
 
             "/outbound" => outbound::relay(&query).await,
+            "/outbound-held" => outbound::hold(&query).await,
             _ => respond::answer(Answer::not_found("not found\n")),
         })
     }

@@ -2,7 +2,7 @@
 
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
-use wasip3::wit_future;
+use wasip3::{spawn_local, wit_future, wit_stream};
 use zoo::{Answer, Query, Url};
 
 use crate::bodies::{Reader, buffer};
@@ -11,15 +11,16 @@ use crate::respond;
 /// Asks `url` so many times and passes on the last answer.
 pub async fn relay(query: &Query) -> Response {
     let method = query.text("method").unwrap_or("GET");
+    let bytes = query.number("bytes", 0);
     let url = Url::parse(query.text("url").unwrap_or_default());
     for _ in 1..query.number("n", 1) {
         // Read to its end, so that the next one may take the same connection.
-        match send(method, &url).await {
+        match send(method, &url, bytes).await {
             Ok(response) => drain(Reader::of_response(response)).await,
             Err(error) => return failure(error),
         }
     }
-    match send(method, &url).await {
+    match send(method, &url, bytes).await {
         Ok(response) => pass_on(response),
         Err(error) => failure(error),
     }
@@ -47,9 +48,38 @@ async fn drain(mut reader: Reader) {
     }
 }
 
-async fn send(method: &str, url: &Url) -> Result<Response, ErrorCode> {
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _) = Request::new(Fields::new(), None, trailers, None);
+/// Asks `url` until it may not any more, or often enough, and leaves all answers unread until then.
+pub async fn hold(query: &Query) -> Response {
+    let url = Url::parse(query.text("url").unwrap_or_default());
+    let mut held = Vec::new();
+    while held.len() < query.number("n", 1) as usize {
+        match send("GET", &url, 0).await {
+            Ok(response) => held.push(response),
+            Err(_) => break,
+        }
+    }
+    respond::answer(Answer::ok(format!("held {}\n", held.len())))
+}
+
+async fn send(method: &str, url: &Url, bytes: u64) -> Result<Response, ErrorCode> {
+    let (end, trailers) = wit_future::new(|| Ok(None));
+    let contents = (bytes > 0).then(|| {
+        let (mut writer, contents) = wit_stream::new();
+        spawn_local(async move {
+            // Nobody may be there to take it, which the answer says.
+            let piece = 64 << 10;
+            for sent in (0..bytes).step_by(piece) {
+                let rest = writer.write_all(zoo::chunk(0, (bytes - sent).min(piece as u64))).await;
+                if !rest.is_empty() {
+                    break;
+                }
+            }
+            drop(writer);
+            let _ = end.write(Ok(None)).await;
+        });
+        contents
+    });
+    let (request, _) = Request::new(Fields::new(), contents, trailers, None);
     let valid = request.set_method(&parse_method(method)).is_ok()
         && request.set_scheme(Some(&parse_scheme(&url.scheme))).is_ok()
         && request.set_authority(Some(&url.authority)).is_ok()

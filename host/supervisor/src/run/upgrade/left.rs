@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasmcluster_core::app::{Guest, Serving};
 use wasmcluster_core::cluster::{Cluster, Generation, Plan, Settings, SlotId, WorkerId};
 use wasmcluster_core::history::Entry;
+use wasmcluster_core::limit::Reached;
 use wasmcluster_core::message::Conditions;
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::Stealing;
@@ -57,6 +58,7 @@ pub(crate) struct Left {
     pub(super) log: PassedLog,
     pub(super) history: Vec<Entry>,
     pub(super) conditions: Option<Conditions>,
+    pub(super) reached: Reached,
     pub(super) rejection: Option<Rejection>,
     pub(crate) serving: bool,
 }

@@ -1,0 +1,233 @@
+//! What a guest may have, each with a guest that wants more: what it costs, what is said, and that it is counted.
+
+use std::time::{Duration, Instant};
+
+use super::{expect_blank, expect_reached};
+use crate::support::{Elsewhere, Program, Server, Starting, eventually, program};
+
+#[test]
+fn memory() {
+    Server::of_both_zoos(&["--max-memory-size", "16MiB"], |server| {
+        expect_blank(&server.get("/allocate"), 500, "the handler failed\n");
+        server.wait_for_stderr("the guest wanted more than 16777216 bytes of memory");
+        server.wait_for_stderr("hint: raise `--max-memory-size` if that is to be expected");
+        server.get("/").expect_status(200);
+        expect_reached(server, &[("max-memory-size", 1)]);
+    });
+}
+
+/// A handler that grows a table by so many elements when it starts, and traps when it may not.
+fn grows_a_table(from: u32, by: u32) -> Program {
+    let text = format!(
+        r#"(component
+            (core module $m
+                (table $t {from} funcref)
+                (func $start
+                    (if (i32.eq (table.grow $t (ref.null func) (i32.const {by})) (i32.const -1))
+                        (then unreachable)))
+                (func (export "handle") (param i32 i32))
+                (start $start))
+            (core instance $i (instantiate $m))
+            (import "wasi:http/types@0.2.0" (instance $types
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            (alias export $types "incoming-request" (type $request))
+            (alias export $types "response-outparam" (type $out))
+            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+                (canon lift (core func $i "handle")))
+            (component $handler
+                (import "request" (type $request (sub resource)))
+                (import "out" (type $out (sub resource)))
+                (import "handle" (func $handle
+                    (param "request" (own $request)) (param "response-out" (own $out))))
+                (export $exported "incoming-request" (type $request))
+                (export $exported-out "response-outparam" (type $out))
+                (export "handle" (func $handle) (func
+                    (param "request" (own $exported)) (param "response-out" (own $exported-out)))))
+            (instance $handler (instantiate $handler
+                (with "request" (type $request)) (with "out" (type $out)) (with "handle" (func $handle))))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
+    );
+    let program = program(["serve", "app.wasm", "--addr", "127.0.0.1:0", "--instances", "1"]);
+    program.file("app.wasm", wat::parse_str(text).unwrap())
+}
+
+#[test]
+fn elements_of_a_table() {
+    let refused = grows_a_table(10, 19_991).run();
+    refused.expect_code(3).expect_stderr("traps while starting");
+    refused.expect_stderr("the guest wanted more than 20000 elements in a table");
+    let refused = grows_a_table(20_001, 0).run();
+    let (error, hint) = refused.expect_refusal(3);
+    assert_eq!(error, "the component needs 20001 elements in a table to start, and may have 20000");
+    assert_eq!(hint, "raise `--max-table-elements`");
+    for (from, by) in [(10, 19_991), (20_001, 0)] {
+        let granted = grows_a_table(from, by).args(["--max-table-elements", "20001"]);
+        Starting::of(granted).start().get("/").expect_status(500);
+    }
+}
+
+#[test]
+fn what_is_given_to_the_host_in_one_call() {
+    Server::of_both_zoos(&["--max-hostcall-size", "64KiB", "--max-field-size", "16MiB"], |server| {
+        server.get("/headers?size=60000").expect_status(200);
+        expect_blank(&server.get("/headers?size=70000"), 500, "the handler failed\n");
+        server.wait_for_stderr("the guest gave the host more in one call than it may");
+        server.wait_for_stderr("hint: raise `--max-hostcall-size`");
+        server.get("/").expect_status(200);
+        expect_reached(server, &[("max-hostcall-size", 1)]);
+    });
+    Server::of_both_zoos(&[], |server| {
+        expect_blank(&server.get("/headers?size=17000000"), 500, "the handler failed\n");
+        // Bodies are no such thing, however large.
+        assert_eq!(server.get("/huge?mib=40").expect_status(200).body.len(), 40 << 20);
+    });
+}
+
+#[test]
+fn header_fields() {
+    Server::of_both_zoos(&["--max-field-size", "1KiB"], |server| {
+        server.get("/headers?size=400&count=2").expect_status(200);
+        server.get("/headers?size=400&count=3").expect_status(500);
+        server.get("/").expect_status(200);
+    });
+    Server::of_both_zoos(&[], |server| {
+        server.get("/headers?size=1000&count=120").expect_status(200);
+        server.get("/headers?size=1000&count=140").expect_status(500);
+    });
+}
+
+#[test]
+fn handles() {
+    Server::of_both_zoos(&["--max-resources", "100"], |server| {
+        server.get("/handles").expect_status(500);
+        expect_reached(server, &[("max-resources", 1)]);
+    });
+}
+
+#[test]
+fn requests_to_others_at_once() {
+    let elsewhere = Elsewhere::start();
+    let addr = elsewhere.addr.to_string();
+    let args = ["--allow-outbound", &addr, "--max-concurrent-outbound-requests", "3"];
+    Server::of_both_zoos(&args, |server| {
+        let held = |n: u32| server.get(&format!("/outbound-held?n={n}&url=http://{addr}/"));
+        assert_eq!(held(3).expect_status(200).text(), "held 3\n");
+        assert_eq!(held(10).expect_status(200).text(), "held 3\n");
+        server.wait_for_stderr("the guest asked for more than 3 requests at once");
+        // One after the other there may be more.
+        server.get(&format!("/outbound?n=10&url=http://{addr}/")).expect_status(200);
+        expect_reached(server, &[("max-concurrent-outbound-requests", 1)]);
+    });
+}
+
+#[test]
+fn requests_to_others_in_all() {
+    let elsewhere = Elsewhere::start();
+    let addr = elsewhere.addr.to_string();
+    Server::of_both_zoos(&["--allow-outbound", &addr, "--max-outbound-requests", "3"], |server| {
+        server.get(&format!("/outbound?n=4&url=http://{addr}/")).expect_status(502);
+        expect_reached(server, &[("max-outbound-requests", 1)]);
+    });
+}
+
+#[test]
+fn bytes_to_others() {
+    let elsewhere = Elsewhere::start();
+    let addr = elsewhere.addr.to_string();
+    Server::of_both_zoos(&["--allow-outbound", &addr, "--max-outbound-size", "1MiB"], |server| {
+        let send =
+            |bytes: u32| server.get(&format!("/outbound?method=POST&bytes={bytes}&url=http://{addr}/"));
+        send(1 << 20).expect_status(200);
+        assert!(!server.stderr().contains("the guest sent more than"), "{}", server.explain());
+        // What becomes of it depends on when the other side answers; that it is cut does not.
+        send((1 << 20) + 1);
+        server.wait_for_stderr("the guest sent more than 1048576 bytes while it serves one request");
+        server.wait_for_stderr("hint: raise `--max-outbound-size`");
+        server.get("/").expect_status(200);
+        expect_reached(server, &[("max-outbound-size", 1)]);
+    });
+}
+
+#[test]
+fn a_response() {
+    Server::of_both_zoos(&["--max-response-size", "1MiB"], |server| {
+        assert_eq!(server.get("/huge?mib=1").expect_status(200).body.len(), 1 << 20);
+        let mut client = server.connect();
+        client.send_head("GET", "/huge?mib=2", &[]);
+        client.try_response("GET").expect_err("it must not look complete");
+        server.wait_for_stderr("the guest's response was larger than it may be");
+        server.wait_for_stderr("hint: raise `--max-response-size`");
+        expect_reached(server, &[("max-response-size", 1)]);
+    });
+    Server::of_both_zoos(&["--max-response-size", "10"], |server| {
+        // Nothing of it was sent, so that it can be said.
+        expect_blank(&server.get("/stream?chunks=2&size=8&ms=0"), 500, "the handler failed\n");
+        server.get("/stream?chunks=1&size=8").expect_status(200);
+        expect_reached(server, &[("max-response-size", 1)]);
+    });
+}
+
+#[test]
+fn the_pace_of_a_response() {
+    Server::of_both_zoos(&["--max-response-rate", "1MiB"], |server| {
+        let began = Instant::now();
+        assert_eq!(server.get("/huge?mib=2").expect_status(200).body.len(), 2 << 20);
+        let took = began.elapsed();
+        assert!(took > Duration::from_millis(1_700), "2 MiB at 1 MiB in a second came after {took:?}");
+        let began = Instant::now();
+        let mut client = server.connect();
+        client.send_head("GET", "/huge?mib=20", &[]);
+        client.try_head().unwrap();
+        server.get("/").expect_status(200);
+        assert!(began.elapsed() < Duration::from_secs(15), "others wait with it");
+    });
+}
+
+#[test]
+fn lines_of_its_log() {
+    for args in [["--max-log-lines", "100"], ["--max-log-size", "8KiB"]] {
+        Server::of_both_zoos(&args, |server| {
+            server.get("/log?lines=1000&bytes=79").expect_status(200);
+            let line = server.wait_for_stderr("guests printed more than they may in a second");
+            let lost: usize =
+                line.split("threw away ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+            assert!((800..=900).contains(&lost), "{line}");
+            eventually("those that were not lost", || {
+                (server.stdout().lines().filter(|line| line.ends_with("xxx")).count() == 1000 - lost)
+                    .then_some(())
+            });
+            expect_reached(server, &[(&args[0][2..], lost as u64)]);
+        });
+    }
+}
+
+/// A guest that fails at every request must not fill a disk with it.
+#[test]
+fn lines_about_it() {
+    Server::of_both_zoos(&[], |server| {
+        let mut client = server.connect();
+        let traps = 3_000;
+        for _ in 0..traps {
+            client.get("/trap").expect_status(500);
+        }
+        let counted = || {
+            let stderr = server.stderr();
+            let said = stderr.lines().filter(|line| line.contains("the guest trapped: ")).count();
+            let left_out = stderr.lines().filter_map(|line| {
+                line.split_once("left out ")?
+                    .1
+                    .split_once(" reports like those above")?
+                    .0
+                    .parse::<usize>()
+                    .ok()
+            });
+            (said, left_out.sum::<usize>())
+        };
+        eventually("each trap said or counted", || {
+            let (said, left_out) = counted();
+            (said + left_out == traps).then_some(())
+        });
+        assert!(counted().1 > 0, "{:?}", counted());
+    });
+}
