@@ -237,7 +237,7 @@ fn thousands_of_idle_connections_go_on() {
 /// What was served must not be left because others came first.
 #[test]
 fn connections_are_taken_over_above_the_cap() {
-    let server = zoo("zoo-p2").args(["--max-connections", "4"]).start();
+    let server = zoo("zoo-p2").args(["--max-connections", "4", "--max-connections-per-address", "4"]).start();
     let mut before: Vec<_> = (0..4).map(|_| idle(&server, 1)).collect();
     let predecessor = server.worker();
     // Nothing is handed over as long as it is stopped.

@@ -74,7 +74,8 @@ fn who_follows_sees_what_happens_until_the_app_ends() {
 /// Nobody's log waits for a reader, and no reader is told less than the truth.
 #[test]
 fn who_reads_too_slowly_misses_lines_and_is_told_how_many() {
-    let server = Server::of("zoo-p2").instances(1).start();
+    // Guests may print it all: this is about who reads it.
+    let server = Server::of("zoo-p2").instances(1).args(["--max-log-lines", "1000000"]).start();
     let slow = server.command(["logs", "-f", "--json", "-n", "0"]).start();
     // Followed from now on.
     eventually("it is heard", || {

@@ -202,10 +202,11 @@ fn serving(args: &ServeArgs) -> app::Serving {
         max_waiting_requests: request.max_waiting_requests,
         max_concurrent_requests: request.max_concurrent_requests,
         max_connections: request.max_connections,
-        // Half is left for everybody else, whoever comes.
-        max_connections_per_address: request
-            .max_connections_per_address
-            .unwrap_or(request.max_connections.div_ceil(2)),
+        max_connections_per_address: request.max_connections_per_address.unwrap_or_else(|| {
+            let all = request.max_connections;
+            // Whoever comes, there is room for somebody else. It is not more because a proxy is one address, too.
+            (all - all.div_ceil(16)).max(1)
+        }),
         max_keep_alive_requests: request.max_keep_alive_requests,
         max_http2_streams: request.max_http2_streams,
         max_http2_resets: request.max_http2_resets,

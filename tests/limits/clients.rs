@@ -117,15 +117,19 @@ fn connections_of_one_address() {
         clients.pop();
         eventually("room", || server.connect().try_get("/").ok());
     });
-    // Half of all are left for others.
-    Server::of_both_zoos(&["--max-connections", "3"], |server| {
-        let mut clients: Vec<RawClient> = (0..2).map(|_| server.connect()).collect();
-        for client in &mut clients {
-            client.get("/").expect_status(200);
-        }
-        server.connect().try_get("/").expect_err("one has to be left");
-        expect_reached(server, &[("max-connections-per-address", 1)]);
-    });
+    // There is always room for somebody else.
+    for (most, of_one) in [(1, 1), (3, 2), (32, 30)] {
+        Server::of_both_zoos(&["--max-connections", &most.to_string()], |server| {
+            let mut clients: Vec<RawClient> = (0..of_one).map(|_| server.connect()).collect();
+            for client in &mut clients {
+                client.get("/").expect_status(200);
+            }
+            if of_one < most {
+                server.connect().try_get("/").expect_err("somebody else may come");
+                expect_reached(server, &[("max-connections-per-address", 1)]);
+            }
+        });
+    }
 }
 
 #[test]

@@ -36,10 +36,10 @@ pub(crate) struct RequestArgs {
     #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_connections: u32,
 
-    /// Connections that a worker holds of one address [default: half of `--max-connections`]
+    /// Connections that a worker holds of one address [default: all but a sixteenth]
     ///
-    /// One more is closed at once. Of IPv6, the addresses of one network (/64) count together. A proxy before us is one
-    /// address.
+    /// Of `--max-connections`. One more is closed at once. Of IPv6, the addresses of one network (/64) count together. A
+    /// proxy before us is one address.
     #[arg(long, env = "WASMCLUSTER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", help_heading = HEADING)]
     #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_connections_per_address: Option<u32>,
