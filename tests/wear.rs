@@ -44,6 +44,8 @@ fn a_worker_that_is_stuck_is_killed_and_replaced() {
     let server = Server::of("hello-p2").instances(2).args(["--heartbeat-timeout", "2s"]).start();
     let workers = server.workers();
     signal(workers[0], SIGSTOP);
+    // Said while it is still there to be looked at.
+    server.wait_for_stderr("does not answer: its state is T (stopped)");
     server.wait_for_stderr("says nothing since 2s");
     let after = server.wait_for_workers(2, &workers[..1]);
     assert!(!alive(workers[0]) && after.contains(&workers[1]), "{workers:?} {after:?}");

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::{expect_reached, reached};
 use crate::support::frames::{self, FrameClient};
-use crate::support::{Connection, RawClient, Server, block_on, eventually};
+use crate::support::{Connection, RawClient, Server, block_on, eventually, resident_memory};
 
 const RST_STREAM: u8 = 3;
 
@@ -197,4 +197,22 @@ fn requests_of_http2_that_are_taken_back() {
             expect_reached(server, &[("max-http2-resets", 1)]);
         });
     }
+}
+
+/// The allocator would keep what they had: sixteen kilobytes of each.
+#[test]
+fn the_memory_of_a_crowd_comes_back() {
+    Server::of_both_zoos(&[], |server| {
+        let worker = server.worker();
+        server.get("/").expect_status(200);
+        let before = resident_memory(worker);
+        let mut clients: Vec<RawClient> = (0..1_000).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.get("/").expect_status(200);
+        }
+        let crowded = resident_memory(worker);
+        assert!(crowded > before + (10 << 20), "{before} {crowded}");
+        drop(clients);
+        eventually("its memory", || (resident_memory(worker) < before + (4 << 20)).then_some(()));
+    });
 }

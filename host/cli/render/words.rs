@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytesize::ByteSize;
 use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wear, Worse};
 use wasmcluster_core::message::{Conditions, Confinement, MemoryReset};
-use wasmcluster_core::record::Record;
+use wasmcluster_core::record::{Record, Symptoms};
 
 use super::Renderer;
 
@@ -83,6 +83,9 @@ impl Renderer {
             Record::Cluster { pid, notice } => return self.notice(*pid, notice),
             Record::Worker { slot, pid, report } => {
                 self.hinted(self.about(*slot, Some(*pid), &report.message), report.hint.as_deref())
+            }
+            Record::WorkerHeld { slot, pid, symptoms } => {
+                self.about(*slot, Some(*pid), format_args!("does not answer: {}", Seen(symptoms)))
             }
             Record::WorkerBroke { slot, pid, reason } => {
                 self.about(*slot, Some(*pid), format_args!("killed for breaking the protocol: {reason}"))
@@ -298,5 +301,25 @@ impl Display for Why<'_> {
             Abort::Superseded { by } => write!(f, "generation {by} is wanted instead"),
             Abort::Stopping => f.write_str("everything stops"),
         }
+    }
+}
+
+/// What is to be seen of a process from outside.
+struct Seen<'a>(&'a Symptoms);
+
+impl Display for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Symptoms { state, waits_in, system_call, stack } = self.0;
+        write!(f, "its state is {}", state.as_deref().unwrap_or("not known"))?;
+        if let Some(function) = waits_in {
+            write!(f, ", it waits in `{function}`")?;
+        }
+        if let Some(number) = system_call {
+            write!(f, ", in system call {number}")?;
+        }
+        for (number, function) in stack.iter().enumerate() {
+            write!(f, "{}`{function}`", if number == 0 { "; in the kernel at " } else { " < " })?;
+        }
+        Ok(())
     }
 }

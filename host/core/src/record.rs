@@ -165,6 +165,16 @@ pub enum Record {
         #[serde(flatten)]
         report: Report,
     },
+    /// A worker that does not answer is looked at.
+    WorkerHeld {
+        /// Its slot.
+        slot: SlotId,
+        /// Its process.
+        pid: u32,
+        /// What the kernel says of it.
+        #[serde(flatten)]
+        symptoms: Symptoms,
+    },
     /// A worker did what no worker does, and is being killed for it.
     WorkerBroke {
         /// Its slot.
@@ -200,6 +210,19 @@ pub enum Record {
         /// Whether the line was too long and goes on in the next record of the same stream.
         unfinished: bool,
     },
+}
+
+/// What the kernel says of a process, as far as it has it and this user may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symptoms {
+    /// What it does: `R (running)`, `T (stopped)`.
+    pub state: Option<String>,
+    /// The function of the kernel in which it waits.
+    pub waits_in: Option<String>,
+    /// The number of the system call that it is in.
+    pub system_call: Option<u32>,
+    /// Where in the kernel it is, innermost first.
+    pub stack: Vec<String>,
 }
 
 /// Who wrote a line.

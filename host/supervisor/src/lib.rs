@@ -31,6 +31,7 @@ mod run;
 mod rundir;
 mod signals;
 mod singleton;
+mod symptoms;
 mod upgrade;
 mod watch;
 mod worker;

@@ -17,6 +17,7 @@ use wasmcluster_core::limit::Limit;
 use crate::handover::Heir;
 use crate::peers::{Peer, Peers};
 use crate::reached::reached;
+use crate::trim::trim_heap;
 
 /// How often connections are looked at, and so how late a timeout may be.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -226,9 +227,14 @@ impl Connections {
 
     /// Looks after timeouts, for as long as it is polled.
     pub(crate) async fn watch(&self) {
+        let mut crowd = Crowd::default();
         loop {
             let changed = self.changed.notified();
-            if self.lock().entries.is_empty() {
+            let count = self.lock().entries.len();
+            if crowd.has_left(count) {
+                trim_heap();
+            }
+            if count == 0 {
                 changed.await;
             }
             let now = self.look_at_the_clock();
@@ -252,6 +258,23 @@ impl Connections {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many connections there were. Each has buffers of sixteen kilobytes, which the allocator would keep for good.
+#[derive(Default)]
+struct Crowd(usize);
+
+impl Crowd {
+    /// So many make it worth the while.
+    const LEAST: usize = 256;
+
+    /// Whether most of many are gone.
+    fn has_left(&mut self, count: usize) -> bool {
+        let most = self.0.max(count);
+        let left = most >= Self::LEAST && count <= most / 4;
+        self.0 = if left { count } else { most };
+        left
     }
 }
 

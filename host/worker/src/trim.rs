@@ -1,10 +1,13 @@
-//! Giving back the parts of the program that only the start needed.
+//! Giving memory back: the parts of the program that only the start needed, and what a crowd of connections has left.
 //!
 //! Linking and starting goes once through megabytes of a large executable, its relocations above all, and every page it
 //! touched brought fifteen neighbours along. They stay mapped, and are counted, although a worker that serves needs a
 //! fraction of them.
 
-#![expect(unsafe_code, reason = "madvise on a part of our own address space")]
+#![expect(
+    unsafe_code,
+    reason = "madvise on a part of our own address space, and a function of the C library"
+)]
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -34,6 +37,16 @@ impl Program {
             // access brings them back. That includes the code that runs right now.
             let _ = unsafe { madvise(address, end - start, MmapAdvise::MADV_DONTNEED) };
         }
+    }
+}
+
+/// Gives the kernel back what the allocator keeps for later. It takes a millisecond for some ten megabytes.
+pub(crate) fn trim_heap() {
+    // Other allocators do as they like.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's own locks, and touches only what nobody has allocated.
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
 

@@ -12,6 +12,7 @@ use wasmcluster_core::record::{Record, Stamped};
 use super::{Placed, Supervisor};
 use crate::generation::Build;
 use crate::history::now;
+use crate::symptoms::symptoms;
 use crate::worker::WorkerHandle;
 
 impl<R: FnMut(Record)> Supervisor<R> {
@@ -96,7 +97,13 @@ impl<R: FnMut(Record)> Supervisor<R> {
             let serving = self.cluster.generation();
             self.builds.retain(|generation, _| *generation == serving);
         }
-        let pid = about(&notice).and_then(|worker| self.workers.get(&worker)).map(|placed| placed.handle.pid);
+        let placed = about(&notice).and_then(|worker| self.workers.get(&worker));
+        let pid = placed.map(|placed| placed.handle.pid);
+        // It is still there: what is done about it comes after what is said of it.
+        if let (Notice::WorkerStuck { .. } | Notice::WorkerSilent { .. }, Some(placed)) = (&notice, placed) {
+            let (slot, pid) = (placed.slot, placed.handle.pid);
+            (self.means.records)(Record::WorkerHeld { slot, pid, symptoms: symptoms(pid) });
+        }
         let slots = self.cluster.active().count();
         let record = Record::Cluster { pid, notice: notice.clone() };
         let ended = self.waiting.note(&notice, &Stamped { at: now(), record: record.clone() }, slots);
