@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod control;
 pub mod history;
 pub mod limit;
+pub mod lines;
 pub mod message;
 pub mod outbound;
 pub mod record;

@@ -5,28 +5,16 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe::Receiver;
-use wasmcluster_core::message::LOG_LINE;
+use wasmcluster_core::lines::{Line, LineReader};
 
 use crate::upgrade::{Descriptors, Passed};
-
-/// Longest line in bytes. A longer one is split, and the pieces say so.
-const MAX_LINE: usize = LOG_LINE;
-
-/// One line, or a piece of one.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Without its end; what is not UTF-8 is replaced.
-    pub(crate) text: String,
-    /// Whether the line goes on in the next piece.
-    pub(crate) unfinished: bool,
-}
 
 /// The reading end of one log pipe.
 #[derive(Debug)]
 pub(crate) struct Output {
     /// None after its end.
     pipe: Option<Receiver>,
-    lines: LineBuffer,
+    lines: LineReader,
 }
 
 /// An [`Output`] on its way to another program.
@@ -40,23 +28,21 @@ pub(crate) struct PassedOutput {
 impl Output {
     /// Of a pipe that is ours alone to read.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: Some(Receiver::from_owned_fd(pipe)?), lines: LineBuffer::default() })
+        Ok(Self { pipe: Some(Receiver::from_owned_fd(pipe)?), lines: LineReader::default() })
     }
 
     /// What somebody else needs to go on with it.
     pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedOutput> {
         let Self { pipe, lines } = self;
         let pipe = pipe.map(Receiver::into_nonblocking_fd).transpose()?.map(|pipe| descriptors.put(pipe));
-        Ok(PassedOutput { pipe, rest: lines.bytes[lines.start..lines.end].to_owned() })
+        Ok(PassedOutput { pipe, rest: lines.rest().to_owned() })
     }
 
     /// Goes on with what somebody else had.
     pub(crate) fn take(passed: PassedOutput, descriptors: &mut Descriptors) -> io::Result<Self> {
         let pipe = passed.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
-        let ended = pipe.is_none();
-        let pipe = pipe.map(Receiver::from_owned_fd).transpose()?;
-        let end = passed.rest.len();
-        Ok(Self { pipe, lines: LineBuffer { bytes: passed.rest, start: 0, end, ended } })
+        let lines = LineReader::resume(passed.rest, pipe.is_none());
+        Ok(Self { pipe: pipe.map(Receiver::from_owned_fd).transpose()?, lines })
     }
 
     /// Whether more may come.
@@ -89,85 +75,3 @@ impl Output {
         self.lines.next_line()
     }
 }
-
-/// Bytes on their way to becoming lines. Never more than [`MAX_LINE`] of them.
-#[derive(Debug, Default)]
-struct LineBuffer {
-    /// Of [`MAX_LINE`], once there was anything to put in.
-    bytes: Vec<u8>,
-    /// What of it holds bytes that were not yet taken.
-    start: usize,
-    end: usize,
-    ended: bool,
-}
-
-impl LineBuffer {
-    /// Where to put more bytes. Never empty once [`next_line`](Self::next_line) had no more.
-    fn space(&mut self) -> &mut [u8] {
-        self.bytes.resize(MAX_LINE, 0);
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        &mut self.bytes[self.end..]
-    }
-
-    /// The first `count` bytes of the space were filled.
-    fn filled(&mut self, count: usize) {
-        self.end = MAX_LINE.min(self.end + count);
-    }
-
-    /// No more bytes will come: what is left is a line.
-    fn end(&mut self) {
-        self.ended = true;
-    }
-
-    fn next_line(&mut self) -> Option<Line> {
-        let waiting = &self.bytes[self.start..self.end];
-        if let Some(length) = waiting.iter().position(|&byte| byte == b'\n') {
-            let line = waiting[..length].strip_suffix(b"\r").unwrap_or(&waiting[..length]);
-            let line = Line { text: String::from_utf8_lossy(line).into_owned(), unfinished: false };
-            self.start += length + 1;
-            return Some(line);
-        }
-        if waiting.len() == MAX_LINE {
-            let piece = &waiting[..whole_characters(waiting)];
-            let line = Line { text: String::from_utf8_lossy(piece).into_owned(), unfinished: true };
-            self.start += piece.len();
-            return Some(line);
-        }
-        if self.ended && !waiting.is_empty() {
-            let line = Line { text: String::from_utf8_lossy(waiting).into_owned(), unfinished: false };
-            self.start = self.end;
-            return Some(line);
-        }
-        None
-    }
-}
-
-/// How many of `bytes`, which are not the end of the line, can be taken without cutting a character in two.
-fn whole_characters(bytes: &[u8]) -> usize {
-    // A character has at most four bytes: if one was begun and not finished, its first byte is among the last three.
-    let tail = bytes.len().saturating_sub(3);
-    let begun = bytes[tail..].iter().rposition(|byte| byte & 0xc0 != 0x80).map(|position| tail + position);
-    match begun {
-        Some(begun)
-            if begun > 0 && bytes[begun] >= 0xc0 && bytes.len() - begun < character_length(bytes[begun]) =>
-        {
-            begun
-        }
-        _ => bytes.len(),
-    }
-}
-
-/// As its first byte announces.
-fn character_length(first: u8) -> usize {
-    match first {
-        0xf0.. => 4,
-        0xe0.. => 3,
-        0xc0.. => 2,
-        _ => 1,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -15,14 +15,11 @@ use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 use wasmcluster_core::app::GuestLimits;
 use wasmcluster_core::limit::Limit;
-use wasmcluster_core::message::LOG_LINE;
+use wasmcluster_core::lines::LineWriter;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::reached::reached;
-
-/// Longest line in bytes; what is longer is broken into several.
-const MAX_LINE: usize = LOG_LINE - 1;
 
 /// What may wait for the pipe, in bytes.
 const MAX_PENDING: usize = 1 << 20;
@@ -153,7 +150,7 @@ impl LogPipe {
 
     /// A stream for one store. Every stream has a line of its own, so that lines of different guests never mix.
     pub(crate) fn stream(&self) -> GuestOutput {
-        GuestOutput { line: Arc::new(Line { pipe: self.clone(), bytes: Mutex::default() }) }
+        GuestOutput { line: Arc::new(Line { pipe: self.clone(), writer: Mutex::default() }) }
     }
 
     fn push(&self, line: &[u8]) {
@@ -192,39 +189,20 @@ pub(crate) struct GuestOutput {
 
 struct Line {
     pipe: LogPipe,
-    bytes: Mutex<Vec<u8>>,
+    writer: Mutex<LineWriter>,
 }
 
 impl Line {
-    fn write(&self, mut written: &[u8]) {
-        let mut line = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(end) = written.iter().position(|byte| *byte == b'\n') {
-            let (head, tail) = written.split_at(end);
-            if line.is_empty() && head.len() <= MAX_LINE {
-                self.pipe.push(head);
-            } else {
-                line.extend_from_slice(head);
-                for piece in line.chunks(MAX_LINE) {
-                    self.pipe.push(piece);
-                }
-                line.clear();
-            }
-            written = &tail[1..];
-        }
-        line.extend_from_slice(written);
-        while line.len() >= MAX_LINE {
-            self.pipe.push(&line[..MAX_LINE]);
-            line.drain(..MAX_LINE);
-        }
+    fn write(&self, written: &[u8]) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write(written, |line| self.pipe.push(line));
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let line = self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !line.is_empty() {
-            self.pipe.push(line);
-        }
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        writer.end(|line| self.pipe.push(line));
     }
 }
 
@@ -282,32 +260,6 @@ impl AsyncWrite for GuestOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn printed(writes: &[&str]) -> String {
-        let [pipe, _] = LogPipe::both();
-        let stream = pipe.stream();
-        for write in writes {
-            stream.line.write(write.as_bytes());
-        }
-        drop(stream);
-        let lines = pipe.lock().lines.clone();
-        String::from_utf8(lines).expect("what went in")
-    }
-
-    #[test]
-    fn lines_are_put_together_and_the_last_one_ends() {
-        assert_eq!(printed(&["one\ntw", "o\n", "three"]), "one\ntwo\nthree\n");
-        assert_eq!(printed(&["\n\n"]), "\n\n");
-        assert_eq!(printed(&[]), "");
-    }
-
-    #[test]
-    fn a_line_without_end_is_broken() {
-        let long = "x".repeat(MAX_LINE * 2 + 10);
-        let text = printed(&[&long, "\nnext\n"]);
-        let lengths: Vec<usize> = text.lines().map(str::len).collect();
-        assert_eq!(lengths, [MAX_LINE, MAX_LINE, 10, 4]);
-    }
 
     #[test]
     fn lines_of_two_guests_do_not_mix() {

@@ -2,7 +2,7 @@ use super::*;
 
 /// What becomes of `bytes` that arrive in pieces of `piece` bytes, then end.
 fn lines(bytes: &[u8], piece: usize) -> Vec<Line> {
-    let mut buffer = LineBuffer::default();
+    let mut buffer = LineReader::default();
     let mut lines = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -23,7 +23,7 @@ fn lines(bytes: &[u8], piece: usize) -> Vec<Line> {
 fn check(bytes: &[u8], expected: &[&str]) {
     let expected: Vec<Line> =
         expected.iter().map(|text| Line { text: (*text).to_owned(), unfinished: false }).collect();
-    for piece in [1, 2, 3, 7, MAX_LINE] {
+    for piece in [1, 2, 3, 7, MAX_READ] {
         assert_eq!(lines(bytes, piece), expected, "in pieces of {piece}");
     }
 }
@@ -45,18 +45,18 @@ fn what_is_not_utf_8_is_replaced() {
 
 #[test]
 fn a_long_line_is_split_and_says_so() {
-    let mut long = vec![b'x'; 2 * MAX_LINE + 5];
+    let mut long = vec![b'x'; 2 * MAX_READ + 5];
     long.push(b'\n');
-    let pieces = lines(&long, MAX_LINE);
+    let pieces = lines(&long, MAX_READ);
     let lengths: Vec<_> = pieces.iter().map(|line| (line.text.len(), line.unfinished)).collect();
-    assert_eq!(lengths, [(MAX_LINE, true), (MAX_LINE, true), (5, false)]);
+    assert_eq!(lengths, [(MAX_READ, true), (MAX_READ, true), (5, false)]);
 }
 
 #[test]
 fn a_split_does_not_cut_a_character() {
     for character in ["ü", "世", "🦀"] {
         for offset in 0..4 {
-            let text = "x".repeat(offset) + &character.repeat(MAX_LINE);
+            let text = "x".repeat(offset) + &character.repeat(MAX_READ);
             let pieces = lines(text.as_bytes(), 1000);
             assert!(pieces.len() > 1);
             assert_eq!(pieces.into_iter().map(|line| line.text).collect::<String>(), text);
@@ -67,7 +67,36 @@ fn a_split_does_not_cut_a_character() {
 #[test]
 fn garbage_neither_stalls_nor_panics() {
     for byte in [0x80, 0xbf, 0xc0, 0xf0, 0xff] {
-        let pieces = lines(&vec![byte; 3 * MAX_LINE], 4096);
+        let pieces = lines(&vec![byte; 3 * MAX_READ], 4096);
         assert!(pieces.iter().all(|line| !line.text.is_empty()));
     }
+}
+
+/// What becomes of `writes` of one guest.
+fn printed(writes: &[&str]) -> String {
+    let (mut writer, mut lines) = (LineWriter::default(), Vec::new());
+    let mut push = |line: &[u8]| {
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+    };
+    for write in writes {
+        writer.write(write.as_bytes(), &mut push);
+    }
+    writer.end(&mut push);
+    String::from_utf8(lines).expect("what went in")
+}
+
+#[test]
+fn lines_are_put_together_and_the_last_one_ends() {
+    assert_eq!(printed(&["one\ntw", "o\n", "three"]), "one\ntwo\nthree\n");
+    assert_eq!(printed(&["\n\n"]), "\n\n");
+    assert_eq!(printed(&[]), "");
+}
+
+#[test]
+fn a_line_without_end_is_broken() {
+    let long = "x".repeat(MAX_WRITTEN * 2 + 10);
+    let text = printed(&[&long, "\nnext\n"]);
+    let lengths: Vec<usize> = text.lines().map(str::len).collect();
+    assert_eq!(lengths, [MAX_WRITTEN, MAX_WRITTEN, 10, 4]);
 }
