@@ -12,6 +12,7 @@ pub mod limit;
 pub mod lines;
 pub mod message;
 pub mod outbound;
+pub mod preface;
 pub mod record;
 pub mod rejection;
 pub mod sample;

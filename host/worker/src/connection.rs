@@ -13,12 +13,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use wasmcluster_core::app::Serving;
 use wasmcluster_core::limit::Limit;
+use wasmcluster_core::preface::{Protocol, protocol};
 
 use crate::app::App;
 use crate::connections::{Guard, Order, Rest};
 use crate::reached::reached;
 use crate::respond::Responder;
-use crate::stream::{Protocol, Stream, protocol};
+use crate::stream::Stream;
 
 /// Room for the first read. Most requests without a body fit.
 const FIRST_READ: usize = 2 << 10;

@@ -12,9 +12,6 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::connections::Activity;
 
-/// What every HTTP/2 connection begins with; no HTTP/1 request does.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// How long what nobody will read is read on, so that the client gets its response.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -24,22 +21,6 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// So many bytes are sooner copied into one piece than written as several.
 const SMALL: usize = 512;
-
-/// The version a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Http1,
-    Http2,
-}
-
-/// What the first bytes say, or `None` while they could be either.
-pub(crate) fn protocol(first: &[u8]) -> Option<Protocol> {
-    if first.len() >= PREFACE.len() {
-        let http2 = first.starts_with(PREFACE);
-        return Some(if http2 { Protocol::Http2 } else { Protocol::Http1 });
-    }
-    if PREFACE.starts_with(first) { None } else { Some(Protocol::Http1) }
-}
 
 /// A socket that says what happens on it, and that gives what was read ahead before what is to come.
 pub(crate) struct Stream {
@@ -181,26 +162,5 @@ impl AsyncWrite for Stream {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
         }
         if this.activity.left_unread() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_preface_is_told_from_a_request_as_early_as_possible() {
-        assert_eq!(protocol(b""), None);
-        assert_eq!(protocol(b"P"), None);
-        assert_eq!(protocol(b"PO"), Some(Protocol::Http1));
-        assert_eq!(protocol(b"GET / HTTP/1.1\r\n"), Some(Protocol::Http1));
-        assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
-        assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12"), Some(Protocol::Http2));
-        assert_eq!(protocol(b"PRI * HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Protocol::Http1));
-        assert_eq!(
-            protocol(&[0x16, 0x03, 0x01]),
-            Some(Protocol::Http1),
-            "hyper answers a TLS hello with 400"
-        );
     }
 }
