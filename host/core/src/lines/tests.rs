@@ -74,16 +74,16 @@ fn garbage_neither_stalls_nor_panics() {
 
 /// What becomes of `writes` of one guest.
 fn printed(writes: &[&str]) -> String {
-    let (mut writer, mut lines) = (LineWriter::default(), Vec::new());
+    let (mut writer, mut lines) = (LineWriter::default(), String::new());
     let mut push = |line: &[u8]| {
-        lines.extend_from_slice(line);
-        lines.push(b'\n');
+        lines += str::from_utf8(line).expect("text, as what went in");
+        lines.push('\n');
     };
     for write in writes {
         writer.write(write.as_bytes(), &mut push);
     }
     writer.end(&mut push);
-    String::from_utf8(lines).expect("what went in")
+    lines
 }
 
 #[test]
@@ -99,4 +99,25 @@ fn a_line_without_end_is_broken() {
     let text = printed(&[&long, "\nnext\n"]);
     let lengths: Vec<usize> = text.lines().map(str::len).collect();
     assert_eq!(lengths, [MAX_WRITTEN, MAX_WRITTEN, 10, 4]);
+}
+
+#[test]
+fn a_line_is_one_however_it_was_printed() {
+    let longest = "x".repeat(MAX_WRITTEN);
+    let whole = printed(&[&format!("{longest}\nnext\n")]);
+    assert_eq!(whole.lines().count(), 2);
+    assert_eq!(printed(&[&longest, "\nnext\n"]), whole);
+}
+
+#[test]
+fn a_break_does_not_cut_a_character() {
+    for character in ["ü", "世", "🦀"] {
+        for offset in 0..4 {
+            let text = "x".repeat(offset) + &character.repeat(MAX_WRITTEN);
+            for writes in [&[text.as_str()][..], &["", &text, "\n"]] {
+                // It panics where a line is no text.
+                assert_eq!(printed(writes).lines().collect::<String>(), text);
+            }
+        }
+    }
 }
