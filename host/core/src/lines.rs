@@ -95,25 +95,20 @@ pub struct LineWriter(Vec<u8>);
 impl LineWriter {
     /// Takes what was printed, in any pieces.
     pub fn write(&mut self, mut written: &[u8], mut push: impl FnMut(&[u8])) {
-        let line = &mut self.0;
         while let Some(end) = written.iter().position(|byte| *byte == b'\n') {
             let (head, tail) = written.split_at(end);
-            if line.is_empty() && head.len() <= MAX_WRITTEN {
+            if self.0.is_empty() && head.len() <= MAX_WRITTEN {
                 push(head);
             } else {
-                line.extend_from_slice(head);
-                for piece in line.chunks(MAX_WRITTEN) {
-                    push(piece);
-                }
-                line.clear();
+                self.0.extend_from_slice(head);
+                self.shorten(&mut push);
+                push(&self.0);
+                self.0.clear();
             }
             written = &tail[1..];
         }
-        line.extend_from_slice(written);
-        while line.len() >= MAX_WRITTEN {
-            push(&line[..MAX_WRITTEN]);
-            line.drain(..MAX_WRITTEN);
-        }
+        self.0.extend_from_slice(written);
+        self.shorten(&mut push);
     }
 
     /// Nothing more will be printed: what is left is a line.
@@ -122,6 +117,18 @@ impl LineWriter {
             push(&self.0);
             self.0.clear();
         }
+    }
+
+    /// Breaks off what is too much for one line. What just fits may be all of it, and its end may come next.
+    fn shorten(&mut self, mut push: impl FnMut(&[u8])) {
+        let mut start = 0;
+        while self.0.len() - start > MAX_WRITTEN {
+            let longest = &self.0[start..start + MAX_WRITTEN];
+            let piece = &longest[..whole_characters(longest)];
+            push(piece);
+            start += piece.len();
+        }
+        self.0.drain(..start);
     }
 }
 
