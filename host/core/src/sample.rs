@@ -147,6 +147,21 @@ mod tests {
         assert_eq!((times.total(), times.median()), (7, Some(micros(384))));
     }
 
+    /// A worker says what it wants.
+    #[test]
+    fn no_count_is_too_much() {
+        let most = Sample {
+            requests: u64::MAX,
+            errors: u64::MAX,
+            traps: u64::MAX,
+            took: Times::new([u64::MAX; BUCKETS]),
+        };
+        let mut sum = most.clone();
+        sum.add(&most);
+        assert_eq!(sum, most);
+        assert_eq!((sum.took.total(), sum.took.median()), (u64::MAX, Some(micros(64))));
+    }
+
     #[test]
     fn what_was_added_can_be_taken_away() {
         let mut took = Times::default();

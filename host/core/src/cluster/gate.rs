@@ -164,6 +164,15 @@ mod tests {
         assert_eq!(open.judge(&served(100, 100, 0, 1), &well()), None);
     }
 
+    /// A worker says what it wants.
+    #[test]
+    fn impossible_counts_are_compared_like_others() {
+        let most = || Sample { requests: 10, errors: u64::MAX, ..Sample::default() };
+        assert!(GATE.judge(&most(), &served(100, 0, 0, 1)).is_some());
+        assert_eq!(GATE.judge(&most(), &most()), None);
+        assert_eq!(GATE.judge(&most(), &Sample { requests: 1, ..most() }), None);
+    }
+
     #[test]
     fn times_are_compared_with_the_usual_ones() {
         let worse = |new, old| GATE.judge(&new, &old).is_some();
