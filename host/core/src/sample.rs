@@ -30,11 +30,11 @@ impl Sample {
         }
     }
 
-    /// Adds what somebody else has served.
+    /// Adds what somebody else has served. Saturates: what a worker says of itself may be any number.
     pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.traps += other.traps;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.traps = self.traps.saturating_add(other.traps);
         self.took.add(&other.took);
     }
 }
@@ -88,16 +88,16 @@ impl Times {
     /// How many were counted.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// What half of them did not exceed, by the upper edge of its bucket. None of none.
     #[must_use]
     pub fn median(&self) -> Option<Duration> {
         let half = self.total().div_ceil(2);
-        let mut seen = 0;
+        let mut seen = 0_u64;
         let bucket = self.0.iter().position(|count| {
-            seen += count;
+            seen = seen.saturating_add(*count);
             seen >= half && half > 0
         })?;
         let doubling = 1 << (SHORTEST + u32::try_from(bucket).unwrap_or(u32::MAX) / 2);
@@ -110,7 +110,7 @@ impl Times {
 
     fn add(&mut self, other: &Self) {
         for (count, more) in self.0.iter_mut().zip(other.0) {
-            *count += more;
+            *count = count.saturating_add(more);
         }
     }
 }

@@ -60,10 +60,11 @@ const FAST_ENOUGH: Duration = Duration::from_millis(5);
 impl Gate {
     /// What is wrong with a generation that has served `new` while the old one has served `old`, if something is.
     fn judge(self, new: &Sample, old: &Sample) -> Option<Worse> {
-        let percent = |sample: &Sample| (sample.errors * 100).checked_div(sample.requests).unwrap_or(0);
+        let percent =
+            |sample: &Sample| sample.errors.saturating_mul(100).checked_div(sample.requests).unwrap_or(0);
         if let Some(errors) = self.errors
             && (new.requests >= ENOUGH || new.traps > 0)
-            && percent(new) > percent(old) + u64::from(errors)
+            && percent(new) > percent(old).saturating_add(errors.into())
         {
             return Some(Worse::Errors {
                 errors: new.errors,
