@@ -265,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_nobody_counts_up_to_is_not_gone_on_with() {
+        let entries = vec![entry(1, "a", Way::Start), entry(u64::MAX, "b", Way::Push)];
+        let history = History::resume(entries, 10);
+        assert_eq!(numbers(&history), [1]);
+        assert_eq!(history.next(), Generation(2));
+    }
+
+    #[test]
     fn what_was_under_way_at_the_end_was_given_up() {
         let mut history = served(&["a"], 10);
         history.begin(entry(2, "b", Way::Push));
