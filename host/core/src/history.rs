@@ -79,6 +79,9 @@ pub enum NoTarget {
     Unknown(Generation),
 }
 
+/// Nobody has counted so far. As many are left.
+const HIGHEST: Generation = Generation(u64::MAX / 2);
+
 /// All generations that are remembered, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
@@ -88,9 +91,11 @@ pub struct History {
 }
 
 impl History {
-    /// What is known of the supervisors before this one, of which none runs any more.
+    /// What is known of the supervisors before this one, of which none runs any more. What has a number that none of them can
+    /// have come to is not theirs: behind it there would soon be no numbers left.
     #[must_use]
     pub fn resume(mut entries: Vec<Entry>, limit: usize) -> Self {
+        entries.retain(|entry| entry.generation <= HIGHEST);
         for entry in &mut entries {
             match entry.fate {
                 Fate::Rolling => entry.fate = Fate::GivenUp { abort: Abort::Stopping },
