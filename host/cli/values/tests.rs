@@ -40,6 +40,19 @@ fn durations() {
 }
 
 #[test]
+fn factors() {
+    assert_eq!("none".parse(), Ok(Factor(None)));
+    assert_eq!("3x".parse(), Ok(Factor(Some(300))));
+    assert_eq!("1.5".parse(), Ok(Factor(Some(150))));
+    // None of these is a binary fraction.
+    assert_eq!("1.15x".parse(), Ok(Factor(Some(115))));
+    assert_eq!("2.01x".parse(), Ok(Factor(Some(201))));
+    for value in ["", "x", "0.99x", "1000.1x", "NaN", "inf", "-3x", "3 x"] {
+        assert!(value.parse::<Factor>().is_err(), "{value:?}");
+    }
+}
+
+#[test]
 fn sizes() {
     assert_eq!(memory_size("256MiB"), Ok(256 << 20));
     assert_eq!(memory_size("1G"), Ok(1_000_000_000));
