@@ -124,7 +124,7 @@ impl FromStr for Factor {
         let number = value.strip_suffix('x').unwrap_or(value).parse::<f64>().ok();
         let hundredths = number.filter(|factor| (1.0..=1000.0).contains(factor)).map(|factor| factor * 100.0);
         hundredths
-            .map(|hundredths| Self(Some(hundredths as u32)))
+            .map(|hundredths| Self(Some(hundredths.round() as u32)))
             .ok_or_else(|| "expected a factor from `1x` to `1000x`, such as `1.5x`, or `none`".into())
     }
 }
