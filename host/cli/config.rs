@@ -235,5 +235,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<Strin
     (score > 0.8).then(|| format!("did you mean `{key}`?"))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
 #[cfg(test)]
 mod tests;

@@ -262,5 +262,7 @@ pub(crate) fn variable(value: &str) -> Result<(String, String), String> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
 #[cfg(test)]
 mod tests;

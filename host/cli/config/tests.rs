@@ -1,3 +1,7 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::laws::any_file_is_read_or_explained;
 use super::*;
 
 fn settings(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
@@ -90,4 +94,36 @@ fn a_flag_wins_over_the_file() {
     let Ok(Command::Serve(args)) = command(&matches) else { panic!("not serve") };
     assert_eq!(args.instances.resolve().get(), 2);
     assert_eq!(args.max_restarts, 5);
+}
+
+/// What is nearly a file: keys that there are, with what may be their value or not.
+fn files() -> impl Strategy<Value = String> {
+    let keys: Vec<String> = serve_arguments().iter().map(|arg| key(arg).to_owned()).collect();
+    let key =
+        prop_oneof![8 => (0..keys.len()).prop_map(move |index| keys[index].clone()), 1 => "[a-z-]{1,8}"];
+    let value = prop_oneof![
+        "[0-9]{1,4}",
+        "(true|false|[0-9]\\.[0-9])",
+        "'[0-9]{0,3}(s|ms|MiB|%|x)?'",
+        "'[a-z./*:=]{0,10}'",
+        r#""(\\\\n|\\\\u0000|[a-z=:]|ü){0,6}""#,
+        "\\[('[a-z=]{0,4}', ){0,2}[0-9]\\]",
+        "\\{ [a-z]{0,2} = 'b', \"[=a\\. ]{0,2}\" = 1 \\}",
+        ".{0,8}",
+    ];
+    let line = prop_oneof![
+        9 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => ".{0,12}",
+        1 => "\\[(env|config-var|dir|a\\.b)\\]",
+    ];
+    vec(line, ..4).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file(text in files()) {
+        any_file_is_read_or_explained(&text);
+    }
 }

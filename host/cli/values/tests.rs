@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+
+use super::laws::{any_factor_is_read_as_it_is_written, any_value_is_read_or_explained};
 use super::*;
 
 #[test]
@@ -105,5 +108,30 @@ fn workers_are_counted_or_compared_with_those_that_are_there() {
     assert_eq!(change("256"), Ok(Change::To(256)));
     for bad in ["", "0", "257", "+257", "-257", "99999999999", "two", "+", "-", "+-2", "1.5", " 1"] {
         assert!(change(bad).is_err(), "{bad:?}");
+    }
+}
+
+/// What is nearly a value.
+fn values() -> impl Strategy<Value = String> {
+    prop_oneof![
+        r"[0-9]{1,20}(\.[0-9]{0,3})?[ ]?(ns|us|ms|s|m|h|d|w|M|y|%|x|B|k|kB|KiB|MiB|G|T|PiB)?",
+        r"([0-9]{1,3}[a-z]{1,2} ?){1,4}",
+        r"[+-]?[0-9]{1,4}",
+        r"[A-Z/.]{0,3}=?[a-z:]{0,6}",
+        ".{0,12}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_value(value in values()) {
+        any_value_is_read_or_explained(&value);
+    }
+
+    #[test]
+    fn any_factor(hundredths in 100_u32..=100_000) {
+        any_factor_is_read_as_it_is_written(hundredths);
     }
 }

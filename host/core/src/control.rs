@@ -355,7 +355,23 @@ fn may_begin(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::laws::cases;
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        #[test]
+        fn whatever_is_made_a_name_is_one(text: String, number: u32) {
+            for name in AppName::like(&text).into_iter().chain(text.parse()) {
+                for name in [name.numbered(number), name] {
+                    assert_eq!(name.as_str().parse(), Ok(name.clone()));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_name_is_one_harmless_word() {

@@ -207,11 +207,36 @@ impl History {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 #[cfg(test)]
 mod tests {
     use core::time::Duration;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::laws::cases;
+
+    fn entries() -> impl Strategy<Value = Vec<Entry>> {
+        let number = prop_oneof![4 => 0..10_u64, 1 => any::<u64>(), 1 => u64::MAX - 2..=u64::MAX];
+        let ways = [Way::Start, Way::Push, Way::Rollback { to: Generation(1) }];
+        let fates = [Fate::Rolling, Fate::Serving, Fate::Served, Fate::GivenUp { abort: Abort::Stopping }];
+        let ways = (0..ways.len()).prop_map(move |way| ways[way]);
+        let fates = (0..fates.len()).prop_map(move |fate| fates[fate].clone());
+        let one = (number, "[a-d]", ways, fates);
+        vec(one.prop_map(|(number, digest, way, fate)| Entry { fate, ..entry(number, &digest, way) }), ..8)
+    }
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        #[test]
+        fn any_entries(entries in entries()) {
+            laws::any_entries_are_gone_on_with(&entries);
+        }
+    }
 
     fn entry(generation: u64, digest: &str, way: Way) -> Entry {
         Entry {

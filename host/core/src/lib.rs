@@ -8,6 +8,8 @@ pub mod channel;
 pub mod cluster;
 pub mod control;
 pub mod history;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 pub mod limit;
 pub mod lines;
 pub mod message;

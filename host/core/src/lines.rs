@@ -157,5 +157,7 @@ fn character_length(first: u8) -> usize {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 #[cfg(test)]
 mod tests;

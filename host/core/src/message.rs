@@ -286,3 +286,8 @@ pub struct Built {
     /// Whether a cache entry had to be thrown away because its content was not what was written.
     pub replaced_damaged: bool,
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod laws;
+#[cfg(test)]
+mod tests;

@@ -227,5 +227,7 @@ impl From<OutboundRule> for String {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 #[cfg(test)]
 mod tests;

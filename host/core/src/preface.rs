@@ -22,9 +22,24 @@ pub fn protocol(first: &[u8]) -> Option<Protocol> {
     if PREFACE.starts_with(first) { None } else { Some(Protocol::Http1) }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::laws::any_beginning_is_told_once;
     use super::*;
+    use crate::laws::cases;
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        #[test]
+        fn any_beginning(alike in 0..=PREFACE.len(), rest: Vec<u8>) {
+            any_beginning_is_told_once(&[&PREFACE[..alike], &rest].concat());
+        }
+    }
 
     #[test]
     fn a_preface_is_told_from_a_request_as_early_as_possible() {

@@ -85,28 +85,16 @@ fn statement(code: u16, k: u32) -> Instruction {
     Instruction { code, jt: 0, jf: 0, k }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::laws::{LONGEST, any_shares_are_dealt, run};
     use super::*;
-
-    /// As many instructions as the kernel takes.
-    const LONGEST: usize = 4096;
-
-    /// Runs a program as the kernel does, with `random` for its random number.
-    fn run(program: &[Instruction], random: u32) -> u32 {
-        let (mut accumulator, mut at) = (0, 0);
-        loop {
-            let Instruction { code, jt, jf, k } = program[at];
-            at += 1;
-            match code {
-                LOAD if k == RANDOM => accumulator = random,
-                MODULO => accumulator %= k,
-                JUMP_IF_AT_LEAST => at += usize::from(if accumulator >= k { jt } else { jf }),
-                RETURN => return k,
-                _ => panic!("{:?}", program[at - 1]),
-            }
-        }
-    }
+    use crate::laws::cases;
 
     /// How often each member is picked, over all random numbers up to the sum of the shares.
     fn deal(shares: &[u32]) -> Vec<u32> {
@@ -165,6 +153,20 @@ mod tests {
             let program = program(shares);
             assert_eq!(program.len(), 1);
             assert_eq!(run(&program, 0), NOBODY);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(64))]
+
+        #[test]
+        fn any_shares(shares in vec(prop_oneof![Just(0), Just(1), ..1_000_u32, any::<u32>()], ..300), randoms: [u32; 8]) {
+            any_shares_are_dealt(&shares, &randoms);
+        }
+
+        #[test]
+        fn shares_up_to_the_largest_random_number(share: u32) {
+            any_shares_are_dealt(&[share, u32::MAX - share], &[u32::MAX]);
         }
     }
 

@@ -67,7 +67,29 @@ fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whoever names a file chooses a part of a line.
+        #[test]
+        fn any_line(line in ".{0,80}", program in ".{0,8}") {
+            unwritten(&line, &program);
+        }
+
+        #[test]
+        fn a_line_as_the_kernel_writes_it(start: u32, length: u32, path in "/[ -~]{0,20}", code: bool) {
+            let (start, end) = (start as usize, start as usize + length as usize);
+            let flags = if code { "r-xp" } else { "rw-p" };
+            let line = format!("{start:08x}-{end:08x} {flags} 00001000 fe:00 123                        {path}");
+            let found = unwritten(&line, &path);
+            prop_assert_eq!(found, code.then_some((start, end)));
+            prop_assert_eq!(unwritten(&line, "/another"), None);
+        }
+    }
 
     #[test]
     fn only_parts_of_the_program_that_nobody_writes_to_are_found() {

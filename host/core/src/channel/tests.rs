@@ -1,4 +1,8 @@
+use proptest::prelude::*;
+
+use super::laws::{any_bytes_are_heard_in_any_pieces, what_is_said_is_heard};
 use super::*;
+use crate::laws::cases;
 
 type Left = Channel<u32, String>;
 type Right = Channel<String, u32>;
@@ -51,13 +55,34 @@ fn another_build_is_refused() {
     assert!(matches!(right.receive(), Err(ChannelError::Protocol { theirs: 999 })));
 }
 
-#[test]
-fn garbage_is_an_error_and_not_a_panic() {
-    for seed in 0..1_000 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut right = Right::new();
-        let bytes: Vec<u8> = (0..rng.usize(..200)).map(|_| rng.u8(..)).collect();
-        right.read(&bytes);
-        while let Ok(Some(_)) = right.receive() {}
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn any_bytes(bytes: Vec<u8>, lengths: Vec<u8>) {
+        any_bytes_are_heard_in_any_pieces::<String>(&bytes, &lengths);
+    }
+
+    /// Garbage seldom gets beyond the greeting.
+    #[test]
+    fn any_bytes_among_messages(messages: Vec<String>, junk: Vec<u8>, at: usize, lengths: Vec<u8>) {
+        let mut channel = Channel::<String, String>::new();
+        messages.iter().for_each(|message| channel.send(message));
+        let mut bytes = channel.outgoing().to_owned();
+        let at = at % (bytes.len() + 1);
+        bytes.splice(at..at, junk);
+        any_bytes_are_heard_in_any_pieces::<String>(&bytes, &lengths);
+    }
+
+    #[test]
+    fn any_messages(messages: Vec<String>, lengths: Vec<u8>) {
+        what_is_said_is_heard(&messages, &lengths);
+    }
+
+    /// Of a frame of which the length has come, nothing is kept for what has not.
+    #[test]
+    fn any_length(length: u32, bytes: Vec<u8>) {
+        let greeting = Right::new().outgoing().to_owned();
+        any_bytes_are_heard_in_any_pieces::<String>(&[&greeting, &length.to_le_bytes()[..], &bytes].concat(), &[1; 200]);
     }
 }

@@ -19,6 +19,8 @@ mod action;
 mod event;
 mod gate;
 mod id;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod notice;
 mod reconcile;
 mod restarts;

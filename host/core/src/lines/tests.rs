@@ -1,4 +1,9 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::laws::{any_bytes_are_read_in_any_pieces, any_bytes_are_written_in_any_pieces};
 use super::*;
+use crate::laws::cases;
 
 /// What becomes of `bytes` that arrive in pieces of `piece` bytes, then end.
 fn lines(bytes: &[u8], piece: usize) -> Vec<Line> {
@@ -119,5 +124,37 @@ fn a_break_does_not_cut_a_character() {
                 assert_eq!(printed(writes).lines().collect::<String>(), text);
             }
         }
+    }
+}
+
+/// Lines of all lengths, most of them as long as a line may be, of text and of what is none.
+fn printings() -> impl Strategy<Value = Vec<u8>> {
+    let some = prop_oneof![Just("x"), Just("ü"), Just("世"), Just("🦀"), Just("\r"), Just(" ")];
+    let long = (some, MAX_WRITTEN - 5..MAX_READ + 5).prop_map(|(some, length)| {
+        let mut line = some.repeat(length / some.len() + 1);
+        line.insert_str(0, &"a".repeat(length % some.len()));
+        line.into_bytes()
+    });
+    let part = prop_oneof![
+        3 => long,
+        2 => ".{0,20}".prop_map(String::into_bytes),
+        1 => any::<Vec<u8>>(),
+        2 => Just(b"\n".to_vec()),
+        1 => Just(b"\r\n".to_vec()),
+    ];
+    vec(part, ..6).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn whatever_is_read(bytes in printings(), lengths: Vec<u8>) {
+        any_bytes_are_read_in_any_pieces(&bytes, &lengths);
+    }
+
+    #[test]
+    fn whatever_is_written(bytes in printings(), lengths: Vec<u8>) {
+        any_bytes_are_written_in_any_pieces(&bytes, &lengths);
     }
 }

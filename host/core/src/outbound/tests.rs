@@ -1,4 +1,9 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::laws::{any_destination_is_judged, any_rule_is_read_as_it_is_written};
 use super::*;
+use crate::laws::cases;
 
 fn rules(values: &[&str]) -> Vec<OutboundRule> {
     values.iter().map(|value| value.parse().expect("a rule")).collect()
@@ -117,5 +122,34 @@ fn special_addresses_are_known() {
     ];
     for address in public {
         assert!(!is_special(address.parse().expect("an address")), "{address} is public");
+    }
+}
+
+/// What is nearly a host.
+fn hosts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        r"(\*\.)?[aB]{1,2}(\.[aB]){0,2}",
+        any::<Ipv4Addr>().prop_map(|address| address.to_string()),
+        any::<Ipv6Addr>().prop_map(|address| format!("[{address}]")),
+        any::<Ipv6Addr>().prop_map(|address| address.to_string()),
+        Just("*".to_owned()),
+        ".{0,8}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_rule(host in hosts(), port: Option<u16>) {
+        any_rule_is_read_as_it_is_written(&host);
+        any_rule_is_read_as_it_is_written(&format!("{host}:{}", port.map(|port| port.to_string()).unwrap_or_default()));
+    }
+
+    #[test]
+    fn any_destination(rules in vec((hosts(), prop_oneof!["", ":80", ":443"]), ..5), host in hosts(), secure: bool) {
+        let rules: Vec<_> = rules.into_iter().map(|(host, port)| host + &port).collect();
+        let rules: Vec<_> = rules.iter().map(String::as_str).collect();
+        any_destination_is_judged(&rules, &host, if secure { 443 } else { 80 });
     }
 }

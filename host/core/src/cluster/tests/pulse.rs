@@ -2,9 +2,15 @@
 
 use core::time::Duration;
 
+use proptest::array::uniform32;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::laws::any_pulses_are_judged;
 use super::super::{Event, Gate, Generation, Plan, Settings, WorkerId};
 use super::{NOTHING, Rig, at, check, exited, ready};
-use crate::sample::Sample;
+use crate::laws::cases;
+use crate::sample::{Sample, Times};
 
 fn pulse(worker: u64, requests: u64, errors: u64) -> Event {
     let served = Box::new(Sample { requests, errors, ..Sample::default() });
@@ -98,4 +104,24 @@ fn what_fails_in_the_old_one_as_well_says_nothing_against_the_new_one() {
         rig.event(140, pulse(2, 2_000, 500)),
         &["2 aborted: 10 of 20 failed", "slot 0 turns to 1", "spawn 4 in slot 0, generation 1"],
     );
+}
+
+/// Counters that only a worker which is not ours any more would send, and some that could be real.
+fn served() -> impl Strategy<Value = Sample> {
+    let count = || prop_oneof![..200_u64, any::<u64>(), Just(u64::MAX)];
+    (count(), count(), count(), uniform32(count())).prop_map(|(requests, errors, traps, took)| Sample {
+        requests,
+        errors,
+        traps,
+        took: Times::new(took),
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn whatever_workers_say_that_they_served(samples in vec(served(), ..4)) {
+        any_pulses_are_judged(&samples);
+    }
 }

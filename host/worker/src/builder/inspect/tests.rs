@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::engine;
 use crate::link::linker;
@@ -85,4 +87,28 @@ fn a_missing_import_is_named_with_what_comes_nearest() {
             .is_some_and(|hint| hint.contains("released bindings"))
     );
     assert!(missing("acme:thing/store@1.0.0").hint.is_some_and(|hint| hint.contains("compose")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever somebody pushes is looked at, and what is wrong with it is said in one line, with what to do.
+    #[test]
+    fn any_component(at: prop::sample::Index, taken in ..16_usize, junk in prop::collection::vec(any::<u8>(), ..8)) {
+        let text = r#"(component
+            (import "wasi:cli/stdout@0.2.3" (instance))
+            (component (import "a" (func)))
+            (core module (memory 1))
+            (instance $handler)
+            (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+        let mut bytes = wat::parse_str(text).expect("valid text");
+        prop_assert!(component("app.wasm", &bytes).is_ok_and(|found| found.shape == Shape::P2));
+        let at = at.index(bytes.len());
+        let end = bytes.len().min(at + taken);
+        bytes.splice(at..end, junk);
+        if let Err(rejection) = component("app.wasm", &bytes).and_then(|found| imports("app.wasm", &found.imports)) {
+            prop_assert!(rejection.message.starts_with("`app.wasm` "), "{}", rejection.message);
+            prop_assert!(rejection.hint.is_some());
+        }
+    }
 }
