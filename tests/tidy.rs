@@ -210,6 +210,8 @@ fn every_topic_of_the_tests_is_compiled() {
         let (place, module) = name.strip_suffix(".rs").unwrap().rsplit_once('/').unwrap();
         let parents = match (place, module) {
             ("tests", "tests") => continue,
+            // Programs of their own.
+            ("tests/fuzz/fuzz_targets", _) => continue,
             ("tests", _) => ["tests/tests.rs".to_owned(), String::new()],
             // `support/mod.rs` is named where `support` stands.
             (_, "mod") => continue,
@@ -220,6 +222,27 @@ fn every_topic_of_the_tests_is_compiled() {
             text.lines().any(|line| line.trim_start_matches("pub(crate) ") == format!("mod {module};"))
         };
         assert!(parents.iter().any(declared), "{name} is in no module");
+    }
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_has_something_to_begin_with() {
+    let manifest: toml::Table =
+        fs::read_to_string(repository("tests/fuzz/Cargo.toml")).unwrap().parse().unwrap();
+    let built: BTreeSet<_> = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bin| bin["name"].as_str().unwrap().to_owned())
+        .collect();
+    let name = |(name, _): (String, _)| name.rsplit('/').next().unwrap().trim_end_matches(".rs").to_owned();
+    assert_eq!(sources("tests/fuzz/fuzz_targets").into_iter().map(name).collect::<BTreeSet<_>>(), built);
+    let kept = fs::read_dir(repository("tests/fuzz/corpus")).unwrap().flatten();
+    assert_eq!(kept.map(|kept| kept.file_name().into_string().unwrap()).collect::<BTreeSet<_>>(), built);
+    for target in built {
+        let files = fs::read_dir(repository(&format!("tests/fuzz/corpus/{target}"))).unwrap().count();
+        // Each is run at every start, and read by nobody.
+        assert!((10..=100).contains(&files), "{target}: {files} files");
     }
 }
 

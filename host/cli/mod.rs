@@ -32,6 +32,10 @@ use self::args::Command;
 use self::exit::{Exit, Failure};
 
 pub(crate) use self::trial::main as trial;
+#[cfg(fuzzing)]
+pub(crate) use self::{
+    config::laws::any_file_is_read_or_explained, values::laws::any_value_is_read_or_explained,
+};
 
 /// Does what the arguments say, or goes on with what a version before this one did.
 pub(crate) fn main() -> ExitCode {
