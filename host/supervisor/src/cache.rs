@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, openat};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::geteuid;
+use rustix::fs::MemfdFlags;
+
+use crate::memory::file_in_memory;
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +150,7 @@ impl Cache {
 /// A copy in memory that nobody can change any more. Workers map it: a file that is written to, or becomes shorter, would
 /// change their code, or end them at the next page that is not there.
 fn sealed(file: &mut File, name: &str) -> io::Result<OwnedFd> {
-    let mut copy = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    let mut copy = file_in_memory(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     io::copy(file, &mut copy)?;
     let seals =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;

@@ -5,7 +5,9 @@ use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::fs::MemfdFlags;
+
+use crate::memory::file_in_memory;
 
 /// A component that has not been looked at yet. The supervisor never reads it; the builder does.
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ impl Component {
 }
 
 fn in_memory(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    let mut file = file_in_memory(name, MemfdFlags::CLOEXEC)?;
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())

@@ -23,6 +23,7 @@ mod instances;
 mod limits;
 mod listener;
 mod log;
+mod memory;
 mod output;
 mod process;
 mod queues;

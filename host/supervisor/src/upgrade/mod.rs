@@ -26,16 +26,17 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::execve;
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use wasmcluster_core::channel::PROTOCOL;
 
 use crate::Options;
 use crate::component::Component;
 use crate::descriptors::own;
+use crate::memory::file_in_memory;
 use crate::run::Left;
 
 pub(crate) use self::descriptors::{Descriptors, Passed};
@@ -302,7 +303,7 @@ impl Document {
 
     fn write(&self) -> io::Result<File> {
         // Without CLOEXEC, so that the next program has it.
-        let mut file = File::from(memfd_create("wasmcluster-estate", MFdFlags::empty())?);
+        let mut file = file_in_memory("wasmcluster-estate", MemfdFlags::empty())?;
         file.write_all(&serde_json::to_vec(self)?)?;
         Ok(file)
     }
