@@ -100,11 +100,13 @@ fn a_sandbox_that_is_required_and_cannot_be_had_is_refused() {
 #[cfg(target_arch = "x86_64")]
 mod intruded {
     use std::net::TcpListener;
+    use std::process::Command;
 
     use nix::sys::signal::Signal;
 
     use super::*;
     use crate::support::intruder::{Intruder, Outcome};
+    use crate::support::{Program, Starting, binary, component};
 
     const REFUSED: Outcome = Outcome::Returned(-(libc::EACCES as i64));
     const HERE: Option<u64> = Some(libc::AT_FDCWD as u64);
@@ -171,6 +173,36 @@ mod intruded {
         assert_eq!(Intruder::into(worker).call(Sysno::mmap, b"", &map), REFUSED);
         server.get("/").expect_status(200);
         assert_eq!(server.worker(), worker);
+    }
+
+    /// Which the resolver reads again when it has changed.
+    #[test]
+    fn name_servers_that_are_replaced_are_found() {
+        const PLACE: &str = "/run/systemd/resolve";
+        let place = format!(
+            "mount -t tmpfs none /run && mkdir -p {PLACE} && echo nameserver 127.0.0.1 >{PLACE}/resolv.conf && \
+             {{ cp -R /etc /run/etc 2>/dev/null; ln -sf {PLACE}/resolv.conf /run/etc/resolv.conf; }} && \
+             mount --bind /run/etc /etc && exec \"$0\" \"$@\""
+        );
+        let apart = ["unshare", "--mount", "sh", "-c", &place];
+        let tried = Command::new(apart[0]).args([apart[1], "mount", "-t", "tmpfs", "none", "/run"]).status();
+        if !tried.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no name space for mounts can be had");
+            return;
+        }
+        let mut command = Command::new(apart[0]);
+        command.args(&apart[1..]);
+        let program = Program::through(command).arg(binary()).arg("serve").arg(component("zoo-p2"));
+        let program = program.args(["--addr", "127.0.0.1:0", "-i", "1", "--allow-outbound", "localhost"]);
+        let server = Starting::of(program).start();
+        assert!(opens(server.worker(), "/etc/resolv.conf"));
+        let there = format!("/proc/{}/root{PLACE}", server.pid());
+        fs::write(format!("{there}/new"), "nameserver 127.0.0.2\n").unwrap();
+        fs::rename(format!("{there}/new"), format!("{there}/resolv.conf")).unwrap();
+        assert!(opens(server.worker(), "/etc/resolv.conf"));
+        if confinement(&server) == "full" {
+            assert!(!opens(server.worker(), "/etc/passwd"));
+        }
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Reach {
         !self.dirs.is_empty() || self.connects()
     }
 
+    /// Whether any file is written to.
+    fn writes(&self) -> bool {
+        self.dirs.iter().any(|dir| dir.writable)
+    }
+
     fn connects(&self) -> bool {
         !self.outbound.is_empty()
     }

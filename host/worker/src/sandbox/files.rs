@@ -1,9 +1,12 @@
 //! Files, TCP and signals: by Landlock.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
-    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
+    PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope,
 };
 use wasmcluster_core::app::DirGrant;
 use wasmcluster_core::outbound::OutboundRule;
@@ -24,6 +27,9 @@ const RESOLVER: [&str; 6] = [
     "/etc/services",
 ];
 
+/// Where services keep a file of it that they replace when the name servers are others, and nothing that is secret.
+const REPLACED: [&str; 2] = ["/run/resolvconf", "/run/systemd/resolve"];
+
 /// By TCP, it asks what does not fit into a datagram.
 const DNS: u16 = 53;
 
@@ -37,6 +43,10 @@ pub(super) fn restrict(reach: &Reach) -> Result<(), String> {
         (RulesetStatus::FullyEnforced, _) => Ok(()),
         (_, LandlockStatus::NotImplemented) => Err("this kernel does not have it".into()),
         (_, LandlockStatus::NotEnabled) => Err("this kernel has it switched off".into()),
+        (RulesetStatus::NotEnforced, _) => {
+            Err("this kernel's version 1 of it would keep guests from moving files between directories"
+                .into())
+        }
         (_, LandlockStatus::Available { effective_abi, .. }) => Err(format!(
             "this kernel has version {} of it, and version {} is wanted",
             effective_abi as u32, WANTED as u32
@@ -45,7 +55,13 @@ pub(super) fn restrict(reach: &Reach) -> Result<(), String> {
 }
 
 fn apply(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
-    let mut rules = Ruleset::default()
+    let mut rules = Ruleset::default();
+    if reach.writes() {
+        // Its first version forbids that without being asked. A guest that may write may do it, sandbox or not.
+        let needed = rules.set_compatibility(CompatLevel::SoftRequirement).handle_access(AccessFs::Refer)?;
+        rules = needed.set_compatibility(CompatLevel::BestEffort);
+    }
+    let mut rules = rules
         .handle_access(AccessFs::from_all(WANTED))?
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::from_all(WANTED))?;
@@ -60,13 +76,20 @@ fn apply(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     }
     if reach.connects() {
         for file in RESOLVER {
-            rules = below(rules, file.as_ref(), AccessFs::ReadFile.into())?;
+            rules = below(rules, lasting(file).as_os_str(), AccessFs::ReadFile.into())?;
         }
     }
     for port in ports.unwrap_or_default() {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     rules.restrict_self()
+}
+
+/// What to grant for a file to be found there later on: a rule is about what has a name now, and not about the name.
+fn lasting(file: &str) -> PathBuf {
+    let real = Path::new(file).canonicalize().unwrap_or_else(|_| file.into());
+    let replaced = REPLACED.map(Path::new).into_iter().find(|place| real.parent() == Some(place));
+    replaced.map_or(real, Path::to_path_buf)
 }
 
 /// Where connections may go, unless that is everywhere.
@@ -98,7 +121,7 @@ fn write() -> BitFlags<AccessFs> {
 /// Allows something below a path, if there is one.
 fn below(
     rules: RulesetCreated,
-    path: &std::ffi::OsStr,
+    path: &OsStr,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(path) {
