@@ -102,6 +102,7 @@ mod intruded {
     use std::net::TcpListener;
     use std::process::Command;
 
+    use nix::errno::Errno;
     use nix::sys::signal::Signal;
 
     use super::*;
@@ -203,6 +204,39 @@ mod intruded {
         if confinement(&server) == "full" {
             assert!(!opens(server.worker(), "/etc/passwd"));
         }
+    }
+
+    /// Its runtime waits for events, and cannot do without.
+    #[test]
+    fn a_panic_is_told_and_no_offence() {
+        let server = Server::of("hello-p2").instances(1).env("RUST_BACKTRACE", "1").start();
+        let worker = server.worker();
+        Intruder::into(worker).fail(Errno::EBADF);
+        server.wait_for_workers(1, &[worker]);
+        server.wait_for_stderr(&format!("slot 0 (pid {worker}): ended with exit code 101"));
+        server.wait_for_stderr("panicked at ");
+        server.wait_for_stderr("unexpected error when polling the I/O driver");
+        server.wait_for_stderr("stack backtrace:");
+        assert!(!server.stderr().contains("ended by its sandbox"), "{}", server.explain());
+        server.get("/").expect_status(200);
+    }
+
+    #[test]
+    fn no_event_is_made_a_signal_for_somebody() {
+        let server = Server::of("hello-p2").instances(1).start();
+        let (worker, supervisor) = (server.worker(), u64::from(server.pid()));
+        const F_SETSIG: i32 = 10;
+        const F_SETOWN_EX: i32 = 15;
+        for command in [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX, libc::F_SETLEASE, libc::F_NOTIFY] {
+            let arguments = [Some(0), Some(command as u64), Some(supervisor)];
+            assert_eq!(Intruder::into(worker).call(Sysno::fcntl, b"", &arguments), REFUSED, "{command}");
+        }
+        // Others are its own.
+        let flags = [Some(0), Some(libc::F_GETFL as u64)];
+        let Outcome::Returned(flags) = Intruder::into(worker).call(Sysno::fcntl, b"", &flags) else {
+            panic!("it ended")
+        };
+        assert!(flags >= 0, "{flags}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -40,6 +41,15 @@ impl Intruder {
             let waits_in = ptrace::getregs(pid).unwrap().orig_rax;
             (waits_in == u64::try_from(Sysno::epoll_wait.id()).unwrap()).then_some(intruder)
         })
+    }
+
+    /// Has the call that it waits in fail, as no kernel would have it.
+    pub(crate) fn fail(self, errno: Errno) {
+        let mut after = ptrace::getregs(self.pid).unwrap();
+        after.rax = i64::from(-(errno as i32)).cast_unsigned();
+        // Or the kernel would restart it.
+        after.orig_rax = u64::MAX;
+        ptrace::setregs(self.pid, after).unwrap();
     }
 
     /// Makes one call. `data` is put into the process's memory; an argument of `None` is its address.
