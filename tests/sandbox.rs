@@ -1,14 +1,16 @@
 //! What a worker can still do to the machine once somebody else runs code in it.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::thread;
 
 use nix::libc;
+use nix::unistd::geteuid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 use syscalls::Sysno;
 
-use crate::support::{Server, program};
+use crate::support::{PATIENCE, Server, children, program};
 
 /// What `status` says of it.
 fn confinement(server: &Server) -> Value {
@@ -38,12 +40,90 @@ fn every_thread_of_a_worker_is_confined() {
         let values = of_threads(worker, name);
         assert!(values.len() > 2 && values.iter().all(|found| found == value), "{name} {values:?}");
     }
-    let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    for limit in ["Max core file size", "Max locked memory"] {
+        assert_eq!(limits(worker, limit), ["0", "0"], "{limit}");
+    }
+    // It may write.
+    assert_ne!(limits(worker, "Max file size"), ["0", "0"]);
     assert_ne!(confinement(&server), "off");
     let words = server.command(["status"]).run().stdout;
     assert!(words.contains("sandbox of the workers: "), "{words}");
+}
+
+/// The soft and the hard one.
+fn limits(pid: u32, name: &str) -> [String; 2] {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+    let mut values = line.split_whitespace().map(str::to_owned);
+    [values.next().unwrap(), values.next().unwrap()]
+}
+
+#[test]
+fn a_worker_whose_guest_writes_nothing_can_write_no_file() {
+    let lent = tempfile::tempdir().unwrap();
+    fs::write(lent.path().join("file"), "lent").unwrap();
+    let grant = format!("{}::/lent::ro", lent.path().display());
+    let server = Server::of("zoo-p2").instances(1).args(["--dir", &grant]).start();
+    assert_eq!(limits(server.worker(), "Max file size"), ["0", "0"]);
+    // What it prints and answers are no files.
+    server.get("/log?lines=2").expect_status(200);
+    assert_eq!(server.get("/fs?path=/lent/file").expect_status(200).text(), "lent");
+}
+
+/// Of root only those are left that make files of others its own, and only where its guest has some.
+#[test]
+fn a_worker_has_no_capability_that_its_guest_does_not_need() {
+    const OTHERS_FILES: [u64; 2] = [1 << 1, 1 << 3];
+    let lent = tempfile::tempdir().unwrap();
+    fs::set_permissions(lent.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(lent.path().join("file"), "lent").unwrap();
+    fs::set_permissions(lent.path().join("file"), Permissions::from_mode(0o600)).unwrap();
+    let ours = u64::from_str_radix(&of_threads(std::process::id(), "CapEff:")[0], 16).unwrap();
+    for path in [lent.path(), &lent.path().join("file")] {
+        // Who may not give it away is not root, or root of a few users alone: then it is ours.
+        let _ = chown(path, Some(12_345), Some(12_345));
+    }
+    for (how, kept) in
+        [(None, 0), (Some("::ro"), OTHERS_FILES[0]), (Some(""), OTHERS_FILES[0] | OTHERS_FILES[1])]
+    {
+        let args = how.map(|how| ["--dir".to_owned(), format!("{}::/lent{how}", lent.path().display())]);
+        let server = Server::of("zoo-p2").instances(1).args(args.into_iter().flatten()).start();
+        if let Some(how) = how {
+            assert_eq!(server.get("/fs?path=/lent/file").expect_status(200).text(), "lent");
+            let written = server.connect().post("/write?path=/lent/file", "lent");
+            written.expect_status(if how.is_empty() { 200 } else { 500 });
+        }
+        for set in ["CapPrm:", "CapEff:"] {
+            let found = of_threads(server.worker(), set);
+            let expected = format!("{:016x}", kept & ours);
+            assert!(found.iter().all(|found| *found == expected), "{set} {found:?}, not {expected}");
+        }
+        for set in ["CapInh:", "CapAmb:"] {
+            assert_eq!(of_threads(server.worker(), set)[0], "0".repeat(16), "{set}");
+        }
+        if geteuid().is_root() {
+            assert_eq!(of_threads(server.worker(), "CapBnd:")[0], "0".repeat(16));
+        }
+    }
+}
+
+/// One that waits for another one is looked at before it compiles.
+#[test]
+fn a_builder_has_no_capability_at_all() {
+    let cache = tempfile::tempdir().unwrap();
+    let lock = File::create(cache.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let starting = Server::of("hello-p2").instances(1).arg("--cache-dir").arg(cache.path());
+    let running = starting.program().start();
+    running.stderr.wait_for(PATIENCE, |text| text.contains("waiting for ").then_some(())).expect("a builder");
+    let builder = children(running.pid())[0];
+    for set in ["CapPrm:", "CapEff:", "CapInh:"] {
+        assert_eq!(of_threads(builder, set)[0], "0".repeat(16), "{set}");
+    }
+    assert_eq!(of_threads(builder, "NoNewPrivs:")[0], "1");
+    drop(lock);
+    let serves = |text: &str| text.contains("Serving HTTP").then_some(());
+    running.stderr.wait_for(PATIENCE, serves).expect("it serves");
 }
 
 #[test]

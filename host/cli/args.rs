@@ -267,9 +267,9 @@ pub(crate) struct ServeArgs {
 
     /// Whether the kernel confines workers to what they need
     ///
-    /// By Landlock, seccomp and limits, once a worker has all that it will need: from then on it opens no file but below
-    /// `--dir`, connects by TCP only to ports of `--allow-outbound`, and starts no program. A worker that tries a system
-    /// call that is not its own is ended, and the log names the call.
+    /// By Landlock, seccomp, limits and the loss of capabilities, once a worker has all that it will need: from then on it
+    /// opens no file but below `--dir`, connects by TCP only to ports of `--allow-outbound`, and starts no program. A worker
+    /// that tries a system call that is not its own is ended, and the log names the call.
     #[arg(long, env = "WASMCLUSTER_SANDBOX", value_name = "HOW", default_value = "best-effort")]
     #[arg(help_heading = PROCESSES)]
     pub(crate) sandbox: Sandbox,

@@ -6,12 +6,15 @@
 
 mod calls;
 mod files;
+mod privileges;
 mod violation;
 
 use nix::sys::resource::{Resource, setrlimit};
 use wasmcluster_core::app::{DirGrant, Guest, Sandbox};
 use wasmcluster_core::message::Confinement;
 use wasmcluster_core::outbound::OutboundRule;
+
+pub(crate) use self::privileges::give_up_capabilities;
 
 /// What of the world outside a worker goes on to need for its guests.
 pub(crate) struct Reach {
@@ -48,9 +51,9 @@ pub(crate) fn enter(wanted: Sandbox, reach: &Reach) -> Result<Confinement, Strin
     if wanted == Sandbox::Off {
         return Ok(Confinement::Off);
     }
-    let steps: [(&str, Result<(), String>); 3] = [
-        // What a core dump holds is the memory of guests, and where it lands is nobody's choice.
-        ("limits", setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| error.to_string())),
+    let steps: [(&str, Result<(), String>); 4] = [
+        ("limits", limit(reach).map_err(|error| error.to_string())),
+        ("capabilities", privileges::give_up(reach).map_err(|error| error.to_string())),
         ("Landlock", files::restrict(reach)),
         // The last one: it forbids the others.
         ("seccomp", calls::restrict(reach)),
@@ -66,4 +69,21 @@ pub(crate) fn enter(wanted: Sandbox, reach: &Reach) -> Result<Confinement, Strin
         Sandbox::Required => Err(missing.join("; ")),
         _ => Ok(Confinement::Partial { missing }),
     }
+}
+
+/// For good: a hard limit is raised by nobody who has given up his capabilities.
+///
+/// There are none on address space, of which the pool reserves more than a machine has memory, on processes, because the
+/// kernel counts all of a user, threads among them, and on descriptors: the connections of a worker that goes are taken over
+/// above `--max-connections`, and one that does not fit is lost.
+fn limit(reach: &Reach) -> nix::Result<()> {
+    // What a core dump holds is the memory of guests, and where it lands is nobody's choice.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Memory that cannot be swapped out is taken from everybody.
+    setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0)?;
+    if !reach.writes() {
+        // Of no length at all: pipes and sockets are not meant.
+        setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?;
+    }
+    Ok(())
 }

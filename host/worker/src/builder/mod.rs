@@ -21,6 +21,7 @@ use crate::engine;
 use crate::instance;
 use crate::link::linker;
 use crate::parent::{Parent, ParentError, inherited};
+use crate::sandbox;
 use cache::{Cache, Entry};
 
 type Supervisor = Parent<FromBuilder, ToBuilder>;
@@ -38,16 +39,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), ParentError> {
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut supervisor = Supervisor::new()?;
+    // What is read from here on comes from strangers, and nothing takes more than our user may.
+    sandbox::give_up_capabilities()?;
     let ToBuilder::Build { name, expected, keep } = supervisor.receive()?;
     let answer = match build(&mut supervisor, &name, expected.as_deref(), keep) {
         Ok(built) => FromBuilder::Built(built),
         Err(Refusal::Rejected(rejection)) => FromBuilder::Rejected(rejection),
         Err(Refusal::Cache(error)) => FromBuilder::CacheFailed { message: error.to_string() },
-        Err(Refusal::Parent(error)) => return Err(error),
+        Err(Refusal::Parent(error)) => return Err(error.into()),
     };
-    supervisor.send(&answer)
+    Ok(supervisor.send(&answer)?)
 }
 
 #[derive(Debug, thiserror::Error)]
