@@ -71,9 +71,12 @@ const LISTS: &[(&str, &str, &str)] = &[
 /// Those whose every value makes sense by itself: a path.
 const PATHS: [&str; 4] = ["cache-dir", "config", "run-dir", "state-dir"];
 
+/// Those whose values make sense for some people and for others not: `user.rs` has them.
+const PERSONAL: [&str; 1] = ["user"];
+
 #[test]
 fn this_file_knows_every_flag() {
-    let known = FLAGS.iter().chain(LISTS).map(|(flag, ..)| *flag).chain(PATHS);
+    let known = FLAGS.iter().chain(LISTS).map(|(flag, ..)| *flag).chain(PATHS).chain(PERSONAL);
     let known: BTreeSet<String> = known.map(str::to_owned).collect();
     assert_eq!(known, flags_in_help());
 }

@@ -34,5 +34,6 @@ mod stop;
 mod support;
 mod tidy;
 mod upgrade;
+mod user;
 mod watch;
 mod wear;

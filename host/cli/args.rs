@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
-use wasmcluster_core::app::DirGrant;
+use wasmcluster_core::app::{DirGrant, User};
 use wasmcluster_core::control::AppName;
 use wasmcluster_core::outbound::OutboundRule;
-use wasmcluster_supervisor::Instances;
+use wasmcluster_supervisor::{Instances, find_user};
 
 pub(crate) use self::commands::{
     HistoryArgs, ListArgs, LogsArgs, PushArgs, ReloadArgs, RestartArgs, RollbackArgs, ScaleArgs, StatusArgs,
@@ -273,6 +273,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_SANDBOX", value_name = "HOW", default_value = "best-effort")]
     #[arg(help_heading = PROCESSES)]
     pub(crate) sandbox: Sandbox,
+
+    /// The user that workers become [default: that of the supervisor]
+    ///
+    /// A name or a number, and a group after `:` where it is not to be the user's own. The supervisor has to be root, and stays
+    /// it. Workers give up what only root may, and open `--dir` as that user.
+    #[arg(long, env = "WASMCLUSTER_USER", value_name = "USER[:GROUP]", help_heading = PROCESSES)]
+    #[arg(value_parser = find_user)]
+    pub(crate) user: Option<User>,
 
     /// An environment variable of the guest
     ///

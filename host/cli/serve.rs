@@ -181,6 +181,7 @@ fn guest(args: &ServeArgs) -> app::Guest {
             Sandbox::BestEffort => app::Sandbox::BestEffort,
             Sandbox::Required => app::Sandbox::Required,
         },
+        user: args.user.clone(),
         max_instance_reuse_count: instance.max_instance_reuse_count,
         idle_instance_timeout: instance.idle_instance_timeout,
     }

@@ -34,7 +34,7 @@ fn ask(args: &StatusArgs) -> Result<AppStatus, Failure> {
 }
 
 fn words(status: &AppStatus, colours: Colours) -> String {
-    let AppStatus { name, pid, addr, component, digest, uptime, confinement, reached, cluster } = status;
+    let AppStatus { name, pid, addr, component, digest, uptime, confinement, user, reached, cluster } = status;
     let digest = short_digest(digest);
     let columns = [
         ("slot", Side::Right),
@@ -46,11 +46,12 @@ fn words(status: &AppStatus, colours: Colours) -> String {
     ];
     let rows: Vec<_> = cluster.slots.iter().flat_map(rows).collect();
     format!(
-        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}{}{}\n{}",
+        "{name} at http://{addr}/ for {} (pid {pid})\ngeneration {}: {} (sha256 {digest})\n{}{}{}{}\n{}",
         Short(*uptime),
         cluster.generation,
         visible(component, colours),
         confinement.as_ref().map(confinement_line).unwrap_or_default(),
+        user.as_ref().map(|user| format!("user of the workers: {user}\n")).unwrap_or_default(),
         reached_line(reached),
         cluster.rollout.map(|rollout| rollout_line(&rollout)).unwrap_or_default(),
         table(columns, &rows, colours)
@@ -134,6 +135,7 @@ fn worker_phase(phase: WorkerPhase) -> Cell {
 mod tests {
     use core::time::Duration;
 
+    use wasmcluster_core::app::User;
     use wasmcluster_core::cluster::{ClusterPhase, Generation, SlotId, Status, WorkerId};
     use wasmcluster_core::limit::Limit;
 
@@ -168,6 +170,7 @@ mod tests {
             digest: "0123456789abcdef".repeat(4),
             uptime: Duration::from_secs(70),
             confinement: Some(Confinement::Full),
+            user: Some(User { name: Some("www-data".into()), uid: 33, gid: 33, groups: vec![33] }),
             reached: [(Limit::Timeout, 3), (Limit::MaxBodySize, 1)].into_iter().collect(),
             cluster: Status {
                 phase: ClusterPhase::Running,
@@ -180,6 +183,7 @@ mod tests {
 shop at http://127.0.0.1:8080/ for 1m 10s (pid 700)
 generation 1: shop.wasm (sha256 0123456789ab)
 sandbox of the workers: complete
+user of the workers: www-data (33:33)
 
 slot  phase                pid  generation  uptime  restarts
    0  serving              701           1   1m 5s         0

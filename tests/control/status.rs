@@ -3,6 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use nix::unistd::{getegid, geteuid};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -17,13 +18,16 @@ fn status_shows_the_app_and_every_worker() {
     assert_eq!(shown.stderr, "", "{}", shown.explain());
     let (addr, pid) = (server.addr, server.pid());
     let lines: Vec<&str> = shown.stdout.lines().collect();
-    let [app, generation, sandbox, "", head, first, second] = lines[..] else {
+    let [app, generation, sandbox, user, "", head, first, second] = lines[..] else {
         panic!("{}", shown.explain())
     };
     assert!(app.starts_with(&format!("shop at http://{addr}/ for ")), "{app}");
     assert!(app.ends_with(&format!("(pid {pid})")), "{app}");
     assert!(generation.starts_with("generation 1: ") && generation.contains("hello-p2.wasm"), "{generation}");
     assert!(sandbox.starts_with("sandbox of the workers: "), "{sandbox}");
+    let own = format!("{}:{}", geteuid(), getegid());
+    let own = if geteuid().is_root() { format!("root ({own})") } else { own };
+    assert_eq!(user, format!("user of the workers: {own}"));
     assert_eq!(words(head), ["slot", "phase", "pid", "generation", "uptime", "restarts"]);
     for (slot, line) in [("0", first), ("1", second)] {
         let words = words(line);

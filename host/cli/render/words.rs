@@ -186,7 +186,7 @@ impl Renderer {
     }
 
     /// What is worth knowing of them: what is slower than it might be, or open.
-    fn conditions(&self, Conditions { reset, confinement }: &Conditions) -> Option<String> {
+    fn conditions(&self, Conditions { reset, confinement, .. }: &Conditions) -> Option<String> {
         let slower = match reset {
             MemoryReset::Pagemap => None,
             MemoryReset::Decommit { .. } if self.look.strict => None,

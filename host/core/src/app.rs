@@ -2,6 +2,7 @@
 //!
 //! A generation is a component together with these; both are re-read by a reload.
 
+use core::fmt;
 use core::time::Duration;
 use std::path::PathBuf;
 
@@ -28,6 +29,8 @@ pub struct Guest {
     pub isolation: Isolation,
     /// Whether the kernel confines its worker.
     pub sandbox: Sandbox,
+    /// Who its worker becomes; without one, it stays who the supervisor is.
+    pub user: Option<User>,
     /// How many requests one instance may serve; `None` takes the default of the component's version (1 for 0.2, 128 for 0.3).
     pub max_instance_reuse_count: Option<u32>,
     /// How long an instance may wait for its next request.
@@ -92,6 +95,29 @@ pub enum Sandbox {
     BestEffort,
     /// Completely, or it does not serve.
     Required,
+}
+
+/// A user of the machine, with the groups that a process of theirs is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// What they are called, where that is known.
+    pub name: Option<String>,
+    /// Their number.
+    pub uid: u32,
+    /// The number of their group.
+    pub gid: u32,
+    /// The numbers of all their groups, in ascending order.
+    pub groups: Vec<u32>,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, uid, gid, .. } = self;
+        match name {
+            Some(name) => write!(f, "{name} ({uid}:{gid})"),
+            None => write!(f, "{uid}:{gid}"),
+        }
+    }
 }
 
 /// How a worker treats connections and requests.

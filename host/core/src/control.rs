@@ -11,6 +11,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::User;
 use crate::cluster::time::millis;
 use crate::cluster::{Abort, Generation, SlotId, Status};
 use crate::history::Entry;
@@ -262,6 +263,8 @@ pub struct AppStatus {
     pub uptime: Duration,
     /// How far the kernel confines its workers, once one has said so.
     pub confinement: Option<Confinement>,
+    /// Who they run as, once one has said so.
+    pub user: Option<User>,
     /// How often limits were reached in its workers, since it began.
     #[serde(rename = "limits_reached")]
     pub reached: Reached,

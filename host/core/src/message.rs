@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Guest, GuestLimits, Serving};
+use crate::app::{Guest, GuestLimits, Serving, User};
 use crate::cluster::{Generation, SlotId, Wear, WorkerId};
 use crate::limit::{Limit, Reached};
 use crate::rejection::Rejection;
@@ -162,6 +162,8 @@ pub struct Conditions {
     pub reset: MemoryReset,
     /// What stands between the worker and the machine.
     pub confinement: Confinement,
+    /// Who the worker is.
+    pub user: User,
 }
 
 /// How an instance's memory becomes fresh again.

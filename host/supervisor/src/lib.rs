@@ -34,6 +34,7 @@ mod signals;
 mod singleton;
 mod symptoms;
 mod upgrade;
+mod user;
 mod watch;
 mod worker;
 
@@ -76,6 +77,7 @@ pub use self::run::Served;
 pub use self::rundir::{Naming, RunDirError, default_run_dir};
 pub use self::signals::spared;
 pub use self::upgrade::{Estate, TRIAL_ROLE, answer_trial};
+pub use self::user::{UserError, find_user};
 
 /// What to serve, where and how.
 #[derive(Clone, Debug)]

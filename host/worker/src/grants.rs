@@ -1,7 +1,10 @@
 //! What a guest was granted, opened once and copied into every store.
 
+use core::fmt;
+use std::io;
 use std::sync::Arc;
 
+use nix::unistd::{AccessFlags, access};
 use wasmcluster_core::app::{Guest, GuestLimits};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
@@ -37,9 +40,12 @@ impl Grants {
         let mut builder = WasiCtxBuilder::new();
         for dir in &guest.dirs {
             let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            builder
-                .preopened_dir(&dir.host, &dir.guest, perms)
-                .map_err(|error| format!("cannot open `{}` for the guest: {error:#}", dir.host.display()))?;
+            let failed = |error: &dyn fmt::Display| {
+                format!("cannot open `{}` for the guest: {error:#}", dir.host.display())
+            };
+            // One that nobody but its owner may enter can be opened all the same, and then nothing below.
+            access(&dir.host, AccessFlags::X_OK).map_err(|errno| failed(&io::Error::from(errno)))?;
+            builder.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| failed(&error))?;
         }
         let mut env = guest.env;
         env.extend(context);

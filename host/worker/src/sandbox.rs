@@ -14,7 +14,7 @@ use wasmcluster_core::app::{DirGrant, Guest, Sandbox};
 use wasmcluster_core::message::Confinement;
 use wasmcluster_core::outbound::OutboundRule;
 
-pub(crate) use self::privileges::give_up_capabilities;
+pub(crate) use self::privileges::{current, give_up_capabilities, turn_into};
 
 /// What of the world outside a worker goes on to need for its guests.
 pub(crate) struct Reach {

@@ -102,15 +102,23 @@ impl Server {
             max_served: guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1),
             idle_timeout: guest.idle_instance_timeout,
         };
-        let (wanted, reach) = (guest.sandbox, Reach::of(&guest));
+        let (wanted, reach, user) = (guest.sandbox, Reach::of(&guest), guest.user.clone());
         let outbound = Outbound::new(guest.outbound.clone(), reports.clone());
-        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs)
-            .map_err(|message| Rejection { message, hint: Some("check `--dir`".into()) })?;
-        let instances =
-            Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
         let (listener, authority) = listener()?;
         let (footprint, program) = (Footprint::open()?, Program::mapped());
+        // What the worker needs for itself is open. What its guest was granted is opened by the rights of who runs it.
+        let user = match user {
+            Some(user) => sandbox::turn_into(&user)
+                .map_err(|message| Rejection::new(message, "check `--user`"))
+                .map(|()| user)?,
+            None => sandbox::current()?,
+        };
+        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs).map_err(|message| {
+            Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
+        })?;
+        let instances =
+            Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
         // From here on nothing is opened, and no guest has run yet. Threads that begin later are confined with this one.
         let confinement = sandbox::enter(wanted, &reach).map_err(|missing| {
@@ -131,7 +139,8 @@ impl Server {
             probe(app, &protocols, path).await?;
         }
         let acceptor = Acceptor { app, connections, protocols, max_connections };
-        Ok(Self { acceptor, listener, conditions: Conditions { reset, confinement }, footprint, program })
+        let conditions = Conditions { reset, confinement, user };
+        Ok(Self { acceptor, listener, conditions, footprint, program })
     }
 
     /// Starts one instance, so that a component that cannot is found out before anybody asks it.

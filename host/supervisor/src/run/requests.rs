@@ -51,6 +51,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             digest: build.map(|build| build.built.digest.clone()).unwrap_or_default(),
             uptime: self.started.elapsed(),
             confinement: self.conditions.as_ref().map(|conditions| conditions.confinement.clone()),
+            user: self.conditions.as_ref().map(|conditions| conditions.user.clone()),
             reached: self.reached.clone(),
             cluster: self.cluster.status(self.now(), pid),
         }
