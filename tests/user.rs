@@ -12,7 +12,7 @@ use nix::unistd::{User, geteuid};
 use serde_json::Value;
 
 use crate::support::{
-    Load, Network, Program, Server, Starting, component, eventually, expect_gone, program, signal, stop,
+    Load, Network, Program, Server, Starting, component, eventually, program, signal, stop,
 };
 
 const REJECTED: i32 = 3;
@@ -277,20 +277,6 @@ fn a_reload_reads_it_again() {
     assert_eq!(status(&server)["user"]["uid"], 0);
 }
 
-/// Also one that does not hear that its supervisor is gone: that the kernel is to end it has to be said again after a change
-/// of user.
-#[test]
-fn a_killed_supervisor_leaves_no_worker() {
-    if nobody().is_none() {
-        return;
-    }
-    let server = Server::of("hello-p2").instances(2).args(["--user", "nobody"]).start();
-    let workers = server.workers();
-    stop(workers[0]);
-    signal(server.pid(), SIGKILL);
-    expect_gone(&workers);
-}
-
 #[test]
 fn who_is_not_there_is_refused_before_anything_else() {
     for (user, why) in [
@@ -327,7 +313,24 @@ mod intruded {
     use syscalls::Sysno;
 
     use super::*;
+    use crate::support::expect_gone;
     use crate::support::intruder::{Intruder, Outcome};
+
+    /// Also one that cannot hear that its supervisor is gone: that the kernel is to end it has to be said again after a change
+    /// of user.
+    #[test]
+    fn a_killed_supervisor_leaves_no_worker() {
+        if nobody().is_none() {
+            return;
+        }
+        let server = Server::of("hello-p2").instances(2).args(["--user", "nobody"]).start();
+        let workers = server.workers();
+        // Held, and not stopped: the kernel wakes who is stopped when its supervisor is gone.
+        let held = Intruder::into(workers[0]);
+        signal(server.pid(), SIGKILL);
+        expect_gone(&workers);
+        drop(held);
+    }
 
     /// Nothing that a worker was left by root leads anywhere, even if nothing but its user holds it.
     #[test]
