@@ -25,7 +25,7 @@ fn print_row(what: &str, seen: &str, wanted: &str) {
 }
 
 /// A time as it reads best in a table.
-fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     let milliseconds = time.as_secs_f64() * 1e3;
     if milliseconds < 10.0 { format!("{milliseconds:.1} ms") } else { format!("{milliseconds:.0} ms") }
 }

@@ -67,7 +67,5 @@ fn expect_refusal(server: &Server, bytes: impl AsRef<[u8]>, status: u16) {
     assert!(answer.to_ascii_lowercase().contains("connection: close\r\n"), "{shown:?} got {answer:?}");
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// One second, for heads, bodies and requests.
 const SHORT: [&str; 4] = ["--header-timeout", "1s", "--body-timeout", "1s"];

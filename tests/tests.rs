@@ -33,6 +33,7 @@ mod steering;
 mod stop;
 mod support;
 mod tidy;
+mod torture;
 mod upgrade;
 mod user;
 mod watch;

@@ -3,7 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use super::{AT_ONCE, PREFACE, SHORT, everything_after, expect_unharmed, survived};
+use super::{AT_ONCE, SHORT, everything_after, expect_unharmed, survived};
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+};
 use crate::support::{RawClient, Server, resident_memory};
 
 #[test]
@@ -17,22 +20,6 @@ fn garbage_after_the_preface_of_http2_closes() {
         }
     });
 }
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// `:method: GET`, `:path: /`, `:scheme: http`, and without an index `:authority: a`.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x01, 1, b'a'];

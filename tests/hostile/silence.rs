@@ -4,7 +4,8 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{AT_ONCE, PREFACE, SHORT, everything_after, expect_refusal, survived};
+use super::{AT_ONCE, SHORT, everything_after, expect_refusal, survived};
+use crate::support::frames::PREFACE;
 use crate::support::{PATIENCE, RawClient, Server};
 
 #[test]

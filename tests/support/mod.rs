@@ -24,12 +24,13 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
 pub(crate) use self::elsewhere::Elsewhere;
-pub(crate) use self::load::{Kind, Load, Outcome, Running as RunningLoad};
+pub(crate) use self::load::{Kind, Load, Loss, Outcome, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, children, computed, descendants, listeners, listens, open_files, peak_memory,
-    proportional_memory, resident_memory, running_in, signal, stop,
+    abstract_sockets, alive, catches, children, computed, connections, descendants, descriptors, listeners,
+    listens, name_of, open_files, peak_memory, proportional_memory, resident_memory, running_in, signal,
+    stop, try_stop, zombies,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};

@@ -1,6 +1,6 @@
 //! What the kernel says about processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -41,6 +41,60 @@ pub(crate) fn running_in(place: &Path) -> Vec<u32> {
     parents.into_keys().filter(within).collect()
 }
 
+/// The processes that `pid` started, that have ended, and that it has not reaped.
+pub(crate) fn zombies(pid: u32) -> Vec<u32> {
+    let ended = |child: &u32| stat(*child).is_some_and(|(parent, state)| parent == pid && state == 'Z');
+    pids().filter(ended).collect()
+}
+
+/// What a process has open: descriptors by what they are.
+pub(crate) fn descriptors(pid: u32) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for link in links(pid) {
+        // `socket:[4711]`, `anon_inode:[eventpoll]`, `/memfd:artifact (deleted)`, and files by their names.
+        let kind = match link.split_once(":[") {
+            Some((kind, _)) if kind != "anon_inode" => kind.to_owned(),
+            _ => link,
+        };
+        *found.entry(kind).or_default() += 1;
+    }
+    found
+}
+
+/// The connections to `addr` that a process has open, by the ports of their other ends.
+pub(crate) fn connections(addr: SocketAddr, pid: u32) -> BTreeSet<u16> {
+    let open: BTreeSet<_> = links(pid).into_iter().collect();
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let local = format!(":{:04X}", addr.port());
+    let port = |line: &str| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let owned = open.contains(&format!("socket:[{}]", columns.get(9)?));
+        let peer = u16::from_str_radix(columns[2].rsplit_once(':')?.1, 16).ok()?;
+        (columns[1].ends_with(&local) && owned && peer != 0).then_some(peer)
+    };
+    table.lines().skip(1).filter_map(port).collect()
+}
+
+/// Where the descriptors of a process lead; none if it is gone.
+fn links(pid: u32) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
+/// The name of a process; none if it is gone.
+pub(crate) fn name_of(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+}
+
+/// Whether a process has a handler for a signal. One that is gone has none.
+pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    caught & (1 << (signal as i32 - 1)) != 0
+}
+
 /// Sends a signal; nobody there is no failure.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
@@ -49,8 +103,18 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 /// Stops a process, and waits until it does nothing any more.
 #[track_caller]
 pub(crate) fn stop(pid: u32) {
+    assert!(try_stop(pid), "{pid} is gone");
+}
+
+/// [`stop`], of a process that may end. Says whether it stands still.
+#[track_caller]
+pub(crate) fn try_stop(pid: u32) -> bool {
     signal(pid, Signal::SIGSTOP);
-    eventually("it is stopped", || stat(pid).filter(|&(_, state)| state == 'T'));
+    eventually("it is stopped", || match stat(pid) {
+        Some((_, 'T')) => Some(true),
+        Some((_, 'Z' | 'X')) | None => Some(false),
+        Some(_) => None,
+    })
 }
 
 /// How many descriptors a process has open.
@@ -121,9 +185,12 @@ fn memory(pid: u32, file: &str, line: &str) -> Option<u64> {
 
 /// The parent of every process that runs.
 fn parents() -> BTreeMap<u32, u32> {
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, stat(pid).filter(|&(_, state)| state != 'Z')?.0))).collect()
+    pids().filter_map(|pid| Some((pid, stat(pid).filter(|&(_, state)| state != 'Z')?.0))).collect()
+}
+
+/// Every process there is.
+fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Parent and state.

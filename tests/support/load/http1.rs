@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
+use hyper::body::Bytes;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,15 +38,22 @@ impl Lane {
         Self { addr, keeps: true, kept: None }
     }
 
-    pub(super) async fn ask(&mut self, path: &str, trace: &mut Trace) -> io::Result<Response> {
+    pub(super) async fn ask(
+        &mut self,
+        path: &str,
+        upload: Option<&Bytes>,
+        trace: &mut Trace,
+    ) -> io::Result<Response> {
         // Taken, so that nobody uses it again if this fails or is given up.
         let mut connection = self.connection(trace).await?;
         connection.requests += 1;
         (trace.stage, trace.local, trace.nth) = (Stage::Waiting, Some(connection.local), connection.requests);
 
         let closing = if self.keeps { "" } else { "connection: close\r\n" };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{closing}\r\n", self.addr);
-        connection.stream.write_all(request.as_bytes()).await?;
+        let (method, body) = upload.map_or(("GET", &[][..]), |upload| ("POST", upload));
+        let length = upload.map(|upload| format!("content-length: {}\r\n", upload.len())).unwrap_or_default();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{length}{closing}\r\n", self.addr);
+        connection.stream.write_all(&[head.as_bytes(), body].concat()).await?;
         let mut received = Vec::with_capacity(1 << 10);
         loop {
             let ended = connection.stream.read_buf(&mut received).await? == 0;

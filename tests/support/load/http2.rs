@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -28,7 +28,7 @@ pub(super) struct Lane {
 
 #[derive(Clone)]
 struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     local: SocketAddr,
     requests: Arc<AtomicU64>,
     reset: Reset,
@@ -39,9 +39,16 @@ impl Lane {
         Self { addr, shared: Arc::default() }
     }
 
-    pub(super) async fn ask(&mut self, path: &str, trace: &mut Trace) -> io::Result<Response> {
-        let request = Request::get(format!("http://{}{path}", self.addr));
-        let request = request.body(Empty::new()).map_err(io::Error::other)?;
+    pub(super) async fn ask(
+        &mut self,
+        path: &str,
+        upload: Option<&Bytes>,
+        trace: &mut Trace,
+    ) -> io::Result<Response> {
+        let method = if upload.is_some() { Method::POST } else { Method::GET };
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
+        let body = Full::new(upload.cloned().unwrap_or_default());
+        let request = request.body(body).map_err(io::Error::other)?;
         loop {
             let mut connection = self.connection(trace).await?;
             let nth = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;

@@ -21,14 +21,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::outcome::{Loss, Stage};
+use self::outcome::Stage;
 use self::response::Response;
 
-pub(crate) use self::outcome::{Kind, Outcome};
+pub(crate) use self::outcome::{Kind, Loss, Outcome};
 
 /// Says by its body which response it is, with a tag to count it by; None when it is wrong.
 type Judge = dyn Fn(&[u8]) -> Option<String> + Send + Sync;
@@ -38,6 +39,8 @@ pub(crate) struct Load {
     addr: SocketAddr,
     lanes: Lanes,
     path: String,
+    /// What is posted; nothing where the path is only asked for.
+    upload: Option<Bytes>,
     requests: u64,
     rate: Option<u32>,
     patience: Duration,
@@ -75,6 +78,7 @@ impl Load {
             addr,
             lanes,
             path: "/".into(),
+            upload: None,
             requests: MOST,
             rate: None,
             patience: super::PATIENCE,
@@ -85,6 +89,12 @@ impl Load {
     /// What is asked for.
     pub(crate) fn path(mut self, path: &str) -> Self {
         path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Posts this with each request.
+    pub(crate) fn upload(mut self, body: impl Into<Bytes>) -> Self {
+        self.upload = Some(body.into());
         self
     }
 
@@ -207,11 +217,11 @@ impl Shared {
 
     /// One lane, until there are no more requests.
     async fn drive(self: Arc<Self>, mut way: Way) -> Outcome {
-        let Load { path, patience, judge, .. } = &self.load;
+        let Load { path, upload, patience, judge, .. } = &self.load;
         let mut outcome = Outcome::default();
         while let Some(due) = self.due().await {
             let mut trace = Trace::default();
-            let end = match timeout(*patience, way.ask(path, &mut trace)).await {
+            let end = match timeout(*patience, way.ask(path, upload.as_ref(), &mut trace)).await {
                 Ok(end) => end,
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {patience:?}"))),
             };
@@ -259,10 +269,10 @@ enum Way {
 
 impl Way {
     /// One request. Whoever stops waiting for it finds in `trace` how far it came.
-    async fn ask(&mut self, path: &str, trace: &mut Trace) -> io::Result<Response> {
+    async fn ask(&mut self, path: &str, upload: Option<&Bytes>, trace: &mut Trace) -> io::Result<Response> {
         match self {
-            Self::Http1(lane) => lane.ask(path, trace).await,
-            Self::Http2(lane) => lane.ask(path, trace).await,
+            Self::Http1(lane) => lane.ask(path, upload, trace).await,
+            Self::Http2(lane) => lane.ask(path, upload, trace).await,
         }
     }
 }

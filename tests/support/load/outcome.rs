@@ -117,7 +117,7 @@ pub(crate) struct Outcome {
     pub(crate) connections: u64,
     /// Those that were not ok, by how they were lost.
     pub(crate) lost: BTreeMap<Kind, u64>,
-    /// The first few of them.
+    /// The first of them.
     pub(crate) losses: Vec<Loss>,
     /// How many responses had which tag, of those that were ok.
     pub(crate) tags: BTreeMap<String, u64>,
@@ -127,6 +127,9 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// As many losses as are kept one by one.
+    const KEPT: usize = 10_000;
+
+    /// As many of them as are shown.
     const SHOWN: usize = 10;
 
     pub(super) fn succeeded(&mut self, tag: String, latency: Duration) {
@@ -137,7 +140,7 @@ impl Outcome {
 
     pub(super) fn failed(&mut self, loss: Loss) {
         *self.lost.entry(loss.kind).or_default() += 1;
-        if self.losses.len() < Self::SHOWN {
+        if self.losses.len() < Self::KEPT {
             self.losses.push(loss);
         }
     }
@@ -157,7 +160,7 @@ impl Outcome {
         self.latencies.extend(other.latencies);
         self.losses.extend(other.losses);
         self.losses.sort_by_key(|loss| loss.at);
-        self.losses.truncate(Self::SHOWN);
+        self.losses.truncate(Self::KEPT);
     }
 
     /// How many were lost, in any way.
@@ -204,7 +207,7 @@ impl fmt::Display for Outcome {
         for (tag, count) in self.tags.iter().filter(|(tag, _)| !tag.is_empty()) {
             writeln!(f, "answered by {tag}: {count}")?;
         }
-        for loss in &self.losses {
+        for loss in self.losses.iter().take(Self::SHOWN) {
             writeln!(f, "lost {loss}")?;
         }
         Ok(())
