@@ -34,7 +34,8 @@ fn ask(args: &StatusArgs) -> Result<AppStatus, Failure> {
 }
 
 fn words(status: &AppStatus, colours: Colours) -> String {
-    let AppStatus { name, pid, addr, component, digest, uptime, confinement, user, reached, cluster } = status;
+    let AppStatus { name, pid, addr, component, digest, uptime, confinement, user, reached, cluster } =
+        status;
     let digest = short_digest(digest);
     let columns = [
         ("slot", Side::Right),
@@ -184,6 +185,7 @@ shop at http://127.0.0.1:8080/ for 1m 10s (pid 700)
 generation 1: shop.wasm (sha256 0123456789ab)
 sandbox of the workers: complete
 user of the workers: www-data (33:33)
+limits reached: timeout 3, max-body-size 1
 
 slot  phase                pid  generation  uptime  restarts
    0  serving              701           1   1m 5s         0

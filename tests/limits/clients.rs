@@ -6,8 +6,6 @@ use super::{expect_reached, reached};
 use crate::support::frames::{self, FrameClient};
 use crate::support::{Connection, RawClient, Server, block_on, eventually, resident_memory};
 
-const RST_STREAM: u8 = 3;
-
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -171,7 +169,7 @@ fn requests_of_http2_at_once() {
         for stream in [1, 3, 5, 7] {
             client.send_get(stream, "/slow?ms=300");
         }
-        let refused = client.next_of(RST_STREAM);
+        let refused = client.next_of(frames::RST_STREAM);
         assert_eq!((refused.stream, refused.payload), (7, REFUSED_STREAM.to_be_bytes().to_vec()));
         for _ in 0..3 {
             assert!(client.next_of(frames::HEADERS).stream < 7);
@@ -187,7 +185,7 @@ fn requests_of_http2_that_are_taken_back() {
             let mut bytes = Vec::new();
             for stream in (1..=2 * most + 5).step_by(2) {
                 bytes.extend(frames::get(stream, "/"));
-                bytes.extend(frames::frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
+                bytes.extend(frames::frame(frames::RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
             }
             // All at once, so that nobody has looked at the first when the last is taken back.
             client.send_bytes(&bytes);

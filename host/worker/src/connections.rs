@@ -267,7 +267,7 @@ struct Crowd(usize);
 
 impl Crowd {
     /// So many make it worth the while.
-    const LEAST: usize = 256;
+    const LEAST: usize = 64;
 
     /// Whether most of many are gone.
     fn has_left(&mut self, count: usize) -> bool {

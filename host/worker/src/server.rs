@@ -114,9 +114,10 @@ impl Server {
                 .map(|()| user)?,
             None => sandbox::current()?,
         };
-        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs).map_err(|message| {
-            Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
-        })?;
+        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs)
+            .map_err(|message| {
+                Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
+            })?;
         let instances =
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 

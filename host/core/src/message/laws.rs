@@ -18,8 +18,8 @@ pub fn any_text_is_read_as_it_is_written(text: &[u8]) {
     is_read_as_written::<FromBuilder>(text);
     is_read_as_written::<ToSupervisor>(text);
     is_read_as_written::<FromSupervisor>(text);
-    if let Some(FromWorker::Pulse(served)) = is_read_as_written(text) {
-        cluster::laws::any_pulses_are_judged(&[*served]);
+    if let Some(FromWorker::Pulse(pulse)) = is_read_as_written(text) {
+        cluster::laws::any_pulses_are_judged(&[pulse.served]);
     }
     if let Some(entries) = is_read_as_written::<Vec<Entry>>(text) {
         history::laws::any_entries_are_gone_on_with(&entries);
