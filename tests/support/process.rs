@@ -64,13 +64,24 @@ pub(crate) fn descriptors(pid: u32) -> BTreeMap<String, usize> {
 /// The connections to `addr` that a process has open, by the ports of their other ends.
 pub(crate) fn connections(addr: SocketAddr, pid: u32) -> BTreeSet<u16> {
     let open: BTreeSet<_> = links(pid).into_iter().collect();
+    connections_where(addr, |socket| open.contains(socket))
+}
+
+/// Those that were accepted and that none of these processes has open: they are on their way from one to another.
+pub(crate) fn connections_between(addr: SocketAddr, pids: &[u32]) -> BTreeSet<u16> {
+    let open: BTreeSet<_> = pids.iter().flat_map(|pid| links(*pid)).collect();
+    // Without a file of its own, a connection waits to be accepted.
+    connections_where(addr, |socket| socket != "socket:[0]" && !open.contains(socket))
+}
+
+fn connections_where(addr: SocketAddr, wanted: impl Fn(&str) -> bool) -> BTreeSet<u16> {
     let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     let local = format!(":{:04X}", addr.port());
     let port = |line: &str| {
         let columns: Vec<_> = line.split_whitespace().collect();
-        let owned = open.contains(&format!("socket:[{}]", columns.get(9)?));
+        let is_wanted = wanted(&format!("socket:[{}]", columns.get(9)?));
         let peer = u16::from_str_radix(columns[2].rsplit_once(':')?.1, 16).ok()?;
-        (columns[1].ends_with(&local) && owned && peer != 0).then_some(peer)
+        (columns[1].ends_with(&local) && is_wanted && peer != 0).then_some(peer)
     };
     table.lines().skip(1).filter_map(port).collect()
 }
