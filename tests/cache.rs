@@ -153,6 +153,7 @@ fn a_file_of_the_same_name_and_other_content_is_compiled() {
     }
 }
 
+/// try: a byte of compiled code that was changed | not run, made anew, said | not looked at
 #[test]
 fn a_flipped_byte_is_noticed() {
     for place in [0, 1000, usize::MAX] {
@@ -166,6 +167,7 @@ fn a_flipped_byte_is_noticed() {
     }
 }
 
+/// try: compiled code that was cut short | not run, made anew, said | not looked at
 #[test]
 fn a_truncated_artifact_is_noticed() {
     let cache = Cache::with("hello-p2");
@@ -174,6 +176,7 @@ fn a_truncated_artifact_is_noticed() {
     cache.expect_repaired("hello-p2");
 }
 
+/// try: other code under the right name | not run, made anew, said | not looked at
 #[test]
 fn other_code_under_the_right_name_is_not_run() {
     let cache = Cache::with("hello-p2");
@@ -183,6 +186,7 @@ fn other_code_under_the_right_name_is_not_run() {
     cache.expect_repaired("hello-p2");
 }
 
+/// try: a symbolic link in the place of a file | not followed, made anew, said | not looked at
 #[test]
 fn a_symbolic_link_is_not_followed() {
     let cache = Cache::with("hello-p2");
@@ -195,6 +199,7 @@ fn a_symbolic_link_is_not_followed() {
     }
 }
 
+/// try: a file that others can write | not used, made anew, said | not looked at
 #[test]
 fn a_file_that_others_could_have_written_is_made_anew() {
     let cache = Cache::with("hello-p2");
@@ -206,6 +211,7 @@ fn a_file_that_others_could_have_written_is_made_anew() {
     }
 }
 
+/// try: a file of another user | not used, made anew, said | not looked at
 #[test]
 fn a_file_of_another_user_is_made_anew() {
     if !geteuid().is_root() {
@@ -219,6 +225,7 @@ fn a_file_of_another_user_is_made_anew() {
     }
 }
 
+/// try: an entry that is nonsense, or names `../../../etc/passwd` | not used, made anew, said | not looked at
 #[test]
 fn an_entry_that_is_nonsense_is_made_anew() {
     let cache = Cache::with("hello-p2");
@@ -235,6 +242,7 @@ fn an_artifact_that_is_gone_is_made_anew() {
     cache.expect_repaired("hello-p2");
 }
 
+/// try: code of another engine under its own digest | not run, the start fails | no process is left
 #[test]
 fn code_of_another_engine_is_not_run() {
     let cache = Cache::with("hello-p2");
@@ -335,6 +343,7 @@ fn a_server_does_not_need_the_cache_once_it_serves() {
     assert_eq!(server.get("/").status, 200);
 }
 
+/// try: changing and emptying compiled code in place while an app runs | other workers serve what was built | others are served
 #[test]
 fn what_becomes_of_its_file_changes_nothing_for_an_app_that_runs() {
     let cache = Cache::new();

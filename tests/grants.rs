@@ -4,13 +4,17 @@
 //! sent.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use tempfile::TempDir;
 
 use crate::support::{Elsewhere, Response, Server};
 
+/// try: reading a secret from the environment of the host | slot, generation and pid, and nothing else | not looked at
 #[test]
 fn the_environment_is_empty_but_for_where_the_guest_runs() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -21,6 +25,7 @@ fn the_environment_is_empty_but_for_where_the_guest_runs() {
     }
 }
 
+/// try: reading a variable beside those that were granted | it is not there | not looked at
 #[test]
 fn variables_are_granted_one_by_one() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -43,6 +48,7 @@ fn there_are_no_arguments() {
     });
 }
 
+/// try: a key of the configuration that was not granted | not set | not looked at
 #[test]
 fn configuration_is_granted_one_by_one() {
     Server::of_both_zoos(&["--config-var", "colour=blue=green", "--config-var", "empty="], |server| {
@@ -119,6 +125,7 @@ fn a_lent_directory_can_be_read_and_written() {
     }
 }
 
+/// try: writing to a directory lent for reading | an error | the directory is as it was
 #[test]
 fn a_directory_lent_for_reading_cannot_be_written() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -135,6 +142,7 @@ fn a_directory_lent_for_reading_cannot_be_written() {
     }
 }
 
+/// try: the same beside one lent for writing | an error | not looked at
 #[test]
 fn directories_are_lent_side_by_side() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -184,6 +192,7 @@ fn expect_no_way_out(server: &Server, secret: &Path) {
     assert_eq!(fs::read_to_string(secret).unwrap(), "secret");
 }
 
+/// try: `..`, absolute paths, links to `/`, `..`, `/proc/self`, a chain of them | an error | the file outside is as it was
 #[test]
 fn nothing_leads_out_of_a_lent_directory() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -209,6 +218,7 @@ fn nothing_leads_out_of_a_lent_directory() {
     }
 }
 
+/// try: the same without `--dir` | an error | the file outside is as it was
 #[test]
 fn without_a_lent_directory_there_are_no_files() {
     Server::of_both_zoos(&[], |server| {
@@ -230,6 +240,7 @@ fn expect_outbound_denied(server: &Server, url: &str, error: &str, host: &str) {
     assert_eq!(count, 1, "{line}{}", server.explain());
 }
 
+/// try: 127.0.0.1, `localhost`, `[::1]`, 169.254.169.254, a name | denied, one line in the log | 127.0.0.1 has no connection
 #[test]
 fn outgoing_requests_are_denied_unless_granted() {
     let elsewhere = Elsewhere::start();
@@ -267,6 +278,7 @@ fn a_granted_address_is_reached_over_one_connection() {
     }
 }
 
+/// try: another port of a host that was granted | denied, one line in the log | that port has no connection
 #[test]
 fn a_granted_port_is_the_only_one() {
     let elsewhere = Elsewhere::start();
@@ -280,6 +292,7 @@ fn a_granted_port_is_the_only_one() {
 }
 
 /// Each request that it serves, also where its instance has served others.
+/// try: a fourth outgoing request where three may be | denied, and that is said | the next request may send three
 #[test]
 fn a_guest_sends_so_many_requests_and_no_more() {
     let elsewhere = Elsewhere::start();
@@ -295,6 +308,7 @@ fn a_guest_sends_so_many_requests_and_no_more() {
     });
 }
 
+/// try: the address of a name that was granted | denied, one line in the log | not looked at
 #[test]
 fn a_name_reaches_the_loopback_only_if_it_was_named() {
     let elsewhere = Elsewhere::start();
@@ -316,6 +330,8 @@ fn a_host_without_a_port_is_granted_on_all_of_them() {
     });
 }
 
+/// try: loopback, link-local, private, `localhost`, under `*` | denied, one line in the log | 127.0.0.1 has no connection
+/// try: `127.1`, `2130706433`, `0x7f000001`, `017700000001`, under `*` | an error | 127.0.0.1 has no connection
 #[test]
 fn everything_is_everything_public() {
     let elsewhere = Elsewhere::start();
@@ -343,6 +359,7 @@ fn everything_is_everything_public() {
     assert_eq!(elsewhere.counts(), (0, 0));
 }
 
+/// try: `notexample.invalid` and the like under `*.example.invalid` | denied, one line in the log | not looked at
 #[test]
 fn a_suffix_grants_what_is_below_it() {
     Server::of_both_zoos(&["--allow-outbound", "*.example.invalid"], |server| {
@@ -352,6 +369,7 @@ fn a_suffix_grants_what_is_below_it() {
     });
 }
 
+/// try: a name that was granted as the userinfo of an address | an error | the address has no connection
 #[test]
 fn userinfo_does_not_disguise_a_host() {
     let elsewhere = Elsewhere::start();
@@ -377,4 +395,27 @@ fn what_cannot_be_reached_is_an_error_of_the_guest() {
         }
         server.get("/").expect_status(200);
     });
+}
+
+/// try: a redirect to an address that was not granted | the guest is told, nobody follows it | that address has no connection
+#[test]
+fn a_redirect_is_not_followed() {
+    let elsewhere = Elsewhere::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let granted = listener.local_addr().unwrap();
+    let location = elsewhere.addr;
+    // It ends with the process, as what it answers for does.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 302 x\r\nlocation: http://{location}/\r\nconnection: close\r\n");
+            let _ = stream.write_all(format!("{head}content-length: 0\r\n\r\n").as_bytes());
+        }
+    });
+    Server::of_both_zoos(&["--allow-outbound", &granted.to_string()], |server| {
+        let answer = server.get(&format!("/outbound?url=http://{granted}/")).expect_status(200);
+        assert_eq!(answer.text(), "status: 302\n");
+    });
+    assert_eq!(elsewhere.counts(), (0, 0));
 }

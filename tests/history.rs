@@ -105,6 +105,7 @@ fn numbers_and_rollbacks_go_on_after_a_restart() {
     assert_eq!(history(&server).last().unwrap()["generation"], 5);
 }
 
+/// try: a kept component that was changed, is open to others, is a link | refused, exit code 3 | nobody: the same workers
 #[test]
 fn a_component_that_is_gone_or_damaged_is_refused() {
     let place = Place::new();

@@ -51,16 +51,19 @@ fn every_request_finds_memory_as_it_was_born(isolation: &str) {
     assert_eq!(server.worker(), worker);
 }
 
+/// try: 20,000 times a look for what an earlier request left | memory as it was born | nobody
 #[test]
 fn every_request_of_0_2_finds_memory_as_it_was_born_with_fast_isolation() {
     every_request_finds_memory_as_it_was_born("fast");
 }
 
+/// try: the same with `--isolation strict` | memory as it was born | nobody
 #[test]
 fn every_request_of_0_2_finds_memory_as_it_was_born_with_strict_isolation() {
     every_request_finds_memory_as_it_was_born("strict");
 }
 
+/// try: the same 2,000 times in 0.3 without reuse, fast and strict | memory as it was born | not looked at
 #[test]
 fn every_request_of_0_3_without_reuse_finds_memory_as_it_was_born() {
     for isolation in ["fast", "strict"] {
@@ -70,6 +73,7 @@ fn every_request_of_0_3_without_reuse_finds_memory_as_it_was_born() {
     }
 }
 
+/// try: the same beside guests that trap, recurse, allocate, exit and are left | memory as it was born | not looked at
 #[test]
 fn memory_is_fresh_among_guests_that_run_fail_and_are_left_at_the_same_time() {
     for isolation in ["fast", "strict"] {
@@ -120,6 +124,7 @@ fn an_instance_of_0_2_serves_one_request_unless_told_otherwise() {
     count(&server, 300, |_, answer| assert_eq!(answer, "1"));
 }
 
+/// try: a request while others hold instances that are reused | another instance | not looked at
 #[test]
 fn requests_at_the_same_time_never_share_an_instance() {
     Server::of_both_zoos(&["--max-instance-reuse-count", "1000"], |server| {
@@ -148,6 +153,7 @@ fn an_instance_that_waits_too_long_is_forgotten() {
     });
 }
 
+/// try: a trap, panic, recursion or exit in an instance that is reused | 500, and the next has a new one | not looked at
 #[test]
 fn an_instance_that_failed_is_not_used_again() {
     Server::of_both_zoos(
@@ -165,6 +171,7 @@ fn an_instance_that_failed_is_not_used_again() {
     );
 }
 
+/// try: leaving a response of an instance that is reused | the next has a new one | not looked at
 #[test]
 fn an_instance_whose_client_left_or_whose_time_was_up_is_not_used_again() {
     let args = [
@@ -191,6 +198,7 @@ fn an_instance_whose_client_left_or_whose_time_was_up_is_not_used_again() {
     });
 }
 
+/// try: 100 MiB, five times | given back, but for less than 32 MiB | not looked at
 #[test]
 fn memory_of_an_instance_that_is_gone_is_given_back() {
     for isolation in ["fast", "strict"] {

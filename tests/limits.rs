@@ -60,6 +60,7 @@ fn expect_blank(answer: &Response, status: u16, text: &str) {
     assert_eq!(names, ["content-length", "content-type", "date"], "{}", answer.head);
 }
 
+/// try: computing for ever | 504 after `--timeout`, one line in the log, counted | nobody
 #[test]
 fn a_guest_that_computes_for_ever_costs_one_request() {
     Server::of_both_zoos(&["--timeout", "1s"], |server| {
@@ -78,6 +79,7 @@ fn a_guest_that_computes_for_ever_costs_one_request() {
     });
 }
 
+/// try: waiting for ever | 504 after `--timeout`, one line in the log | nobody
 #[test]
 fn a_guest_that_waits_for_ever_costs_one_request() {
     Server::of_both_zoos(&["--timeout", "1s"], |server| {
@@ -89,6 +91,7 @@ fn a_guest_that_waits_for_ever_costs_one_request() {
     });
 }
 
+/// try: a response without end | cut after `--timeout`, and not to be taken for complete | nobody
 #[test]
 fn a_timeout_in_the_middle_of_a_response_cuts_the_connection() {
     Server::of_both_zoos(&["--timeout", "1s"], |server| {
@@ -111,6 +114,7 @@ fn without_a_timeout_a_guest_may_take_its_time() {
     });
 }
 
+/// try: three guests that compute for ever, without a timeout | they go on | 20 quick requests, median below 500 ms
 #[test]
 fn three_spinning_guests_leave_a_quick_request_quick() {
     Server::of_both_zoos(&["--timeout", "none"], |server| {
@@ -140,6 +144,7 @@ fn three_spinning_guests_leave_a_quick_request_quick() {
     });
 }
 
+/// try: memory 1 MiB past `--max-memory-size`, and without end | 500; the worker grows by less than 100 MiB | nobody
 #[test]
 fn memory_beyond_the_limit_is_refused_to_the_guest() {
     Server::of_both_zoos(&["--max-memory-size", "64MiB"], |server| {
@@ -156,6 +161,7 @@ fn memory_beyond_the_limit_is_refused_to_the_guest() {
     });
 }
 
+/// try: a trap, endless recursion, no answer, an error, `exit(0)`, `exit(3)` | 500, one line in the log | nobody
 #[test]
 fn a_guest_that_fails_costs_one_request_and_one_line() {
     for (zoo, no_answer) in
@@ -180,6 +186,7 @@ fn a_guest_that_fails_costs_one_request_and_one_line() {
     }
 }
 
+/// try: a panic | 500 that tells nothing; the reason is in the log | others are served
 #[test]
 fn a_guest_that_panics_says_why_in_the_log_alone() {
     Server::of_both_zoos(&[], |server| {
@@ -191,6 +198,7 @@ fn a_guest_that_panics_says_why_in_the_log_alone() {
     });
 }
 
+/// try: a trap after the head of the response | 500 or a cut, never a response that looks complete | nobody
 #[test]
 fn a_response_whose_guest_traps_is_never_taken_for_complete() {
     Server::of_both_zoos(&[], |server| {
@@ -206,6 +214,7 @@ fn a_response_whose_guest_traps_is_never_taken_for_complete() {
     });
 }
 
+/// try: 24 clients of guests that trap, panic, recurse, allocate and exit, at once | 500 each | nobody: 200 requests beside them
 #[test]
 fn failures_in_a_crowd_cost_only_themselves() {
     Server::of_both_zoos(&["--timeout", "20s"], |server| {
@@ -244,6 +253,7 @@ fn a_guest_may_work_on_after_its_response() {
     });
 }
 
+/// try: an hour of work after the response | ended after `--timeout`, and that is said | not looked at
 #[test]
 fn a_guest_that_works_on_after_its_response_has_no_more_time_than_others() {
     Server::of_both_zoos(&["--timeout", "1s"], |server| {
@@ -273,6 +283,7 @@ fn what_a_guest_prints_comes_out_line_by_line_with_slot_and_stream() {
     });
 }
 
+/// try: a line of 20,000 bytes | broken after 8,191 | not looked at
 #[test]
 fn a_line_that_is_too_long_is_broken() {
     Server::of_both_zoos(&[], |server| {
@@ -285,6 +296,7 @@ fn a_line_that_is_too_long_is_broken() {
     });
 }
 
+/// try: eight guests that print at once | every line is whole | not looked at
 #[test]
 fn lines_of_guests_at_the_same_time_do_not_mix() {
     Server::of_both_zoos(&[], |server| {
@@ -310,6 +322,7 @@ fn lines_of_guests_at_the_same_time_do_not_mix() {
     });
 }
 
+/// try: 200,000 lines at once | each shown or counted as lost; less than 32 MiB of memory | requests beside it are served
 #[test]
 fn a_flood_of_lines_costs_lines_and_neither_memory_nor_neighbours() {
     const LINES: usize = 200_000;
@@ -341,6 +354,7 @@ fn a_flood_of_lines_costs_lines_and_neither_memory_nor_neighbours() {
 }
 
 /// The beginning of a body is taken from a guest before it sends the response; of many responses, of one.
+/// try: 60 responses of 2 MiB, of which one is sent | less than 150 MiB, of which 120 are the guest's own | not looked at
 #[test]
 fn responses_that_are_not_sent_take_no_memory_of_the_worker() {
     let server = Server::of("zoo-p3").instances(1).start();
@@ -352,6 +366,7 @@ fn responses_that_are_not_sent_take_no_memory_of_the_worker() {
     assert!(grown < 150 << 20, "{} MiB", grown >> 20);
 }
 
+/// try: handles past `--max-resources`, and without end | 500, and that is said | others are served
 #[test]
 fn handles_beyond_the_limit_cost_the_guest_its_request() {
     for (args, fits, most) in [(&[][..], 9_000, 10_000), (&["--max-resources", "100"], 90, 100)] {
@@ -420,6 +435,7 @@ fn requests_within_the_cap_run_at_the_same_time() {
     });
 }
 
+/// try: waiting for ever in the only place, six times | 504, or 503 with `retry-after` | others are served
 #[test]
 fn a_request_that_never_gets_its_turn_is_told_to_come_again() {
     Server::of_both_zoos(&["--max-concurrent-requests", "1", "--timeout", "1s"], |server| {

@@ -46,6 +46,7 @@ fn a_file_that_may_not_be_read() {
     assert!(hint.contains("permission"), "{hint}");
 }
 
+/// try: nothing, a script, text, half a header as a component | refused, exit code 3 | no process is left
 #[test]
 fn files_that_are_not_webassembly() {
     for content in ["", "#!/bin/sh\necho no\n", "(component)", "\0asn\x01\0\0\0"] {
@@ -56,6 +57,7 @@ fn files_that_are_not_webassembly() {
     }
 }
 
+/// try: a component that was cut short | refused, exit code 3 | no process is left
 #[test]
 fn a_truncated_component() {
     let whole = fs::read(component("zoo-p2")).unwrap();
@@ -67,6 +69,7 @@ fn a_truncated_component() {
     }
 }
 
+/// try: a component with broken code | refused, exit code 3 | no process is left
 #[test]
 fn a_component_with_broken_insides() {
     let mut bytes = fs::read(component("hello-p2")).unwrap();
@@ -155,6 +158,7 @@ fn a_handler_that_is_not_what_its_name_says() {
     }
 }
 
+/// try: a handler of another type | refused, exit code 3 | no process is left
 #[test]
 fn a_handler_of_another_type_is_found_before_anything_starts() {
     let refused = serve_text(
@@ -181,6 +185,7 @@ fn memory_that_the_machine_does_not_have_is_no_fault_of_the_component() {
     refused.expect_code(7);
 }
 
+/// try: a component that traps while it starts | refused, exit code 3, its words are in the log | no process is left
 #[test]
 fn a_component_that_traps_while_starting() {
     for guest in ["refuses-p2", "refuses-p3"] {
@@ -197,6 +202,7 @@ fn a_component_that_traps_while_starting() {
     }
 }
 
+/// try: compiled code as a component | refused, exit code 3 | no process is left
 #[test]
 fn compiled_code_given_as_a_component() {
     Server::of("hello-p2").instances(1).start().stop();
@@ -209,6 +215,7 @@ fn compiled_code_given_as_a_component() {
     assert!(hint.contains("`.wasm`"), "{hint}");
 }
 
+/// try: a second app on an address that is served, to get a share | refused, exit code 4 | the first one serves on
 #[test]
 fn an_address_that_we_serve_already() {
     let server = Server::of("hello-p2").start();
@@ -295,6 +302,7 @@ fn a_cache_that_cannot_be_written() {
     assert!(hint.contains("--cache-dir"), "{hint}");
 }
 
+/// try: a cache directory that others can write | refused, exit code 5 | no process is left
 #[test]
 fn a_cache_that_others_can_write() {
     for mode in [0o777, 0o770, 0o702] {
@@ -309,6 +317,7 @@ fn a_cache_that_others_can_write() {
     }
 }
 
+/// try: a cache directory of another user | refused, exit code 5 | no process is left
 #[test]
 fn a_cache_of_another_user() {
     let program = if geteuid().is_root() {

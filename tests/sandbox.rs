@@ -205,6 +205,7 @@ mod intruded {
         }
     }
 
+    /// try: a system call that serving does not take | the worker ends; the log names the call | the other worker goes on
     #[test]
     fn a_call_that_is_not_its_own_ends_the_worker_alone_and_is_named() {
         let server = Server::of("hello-p2").instances(2).start();
@@ -220,6 +221,7 @@ mod intruded {
         server.get("/").expect_status(200);
     }
 
+    /// try: `execve`, executable memory, a child, `ptrace`, `kill`, `io_uring` | the worker is ended | others are served
     #[test]
     fn what_could_run_other_code_ends_it() {
         let server = Server::of("hello-p2").instances(1).args(["--min-uptime", "0s"]).start();
@@ -244,6 +246,7 @@ mod intruded {
         server.get("/").expect_status(200);
     }
 
+    /// try: executable memory under `--allow-outbound` | `EACCES` | nobody
     #[test]
     fn a_resolver_that_wants_a_library_does_without() {
         let server = Server::of("zoo-p2").instances(1).args(["--allow-outbound", "localhost"]).start();
@@ -319,6 +322,8 @@ mod intruded {
         assert!(flags >= 0, "{flags}");
     }
 
+    /// try: opening `/etc/passwd`, `/proc/self/mem`, `/dev/null`, `.` | `EACCES` | not looked at
+    /// try: the same, and writing to what is read-only, under `--dir` | `EACCES`, with all of Landlock | not looked at
     #[test]
     fn no_file_is_opened_but_what_was_granted() {
         let server = Server::of("hello-p2").instances(1).start();
@@ -343,6 +348,9 @@ mod intruded {
         assert!(opens(server.worker(), "/etc/passwd"));
     }
 
+    /// try: a TCP socket without `--allow-outbound` | `EACCES` | not looked at
+    /// try: with it a unix or raw socket, MPTCP, TCP fast open, a datagram pair | `EACCES` | not looked at
+    /// try: with it a TCP port that was not granted | `EACCES`, with all of Landlock | not looked at
     #[test]
     fn no_connection_is_made_but_where_that_was_granted() {
         let [internet, stream] = [libc::AF_INET, libc::SOCK_STREAM].map(|constant| Some(constant as u64));

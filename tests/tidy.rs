@@ -1,5 +1,7 @@
 //! Rules about the code itself: what may depend on what, and what must not be written where.
 
+mod security;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -172,7 +174,9 @@ fn commands_in_documents_exist() {
     let commands = between(&help, "Commands:\n", "\n\n").expect("commands in the help");
     let known: BTreeSet<_> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let mut seen = 0;
-    for document in ["README.md", "CHANGELOG.md", "guest-examples/README.md", "host/ARCHITECTURE.md"] {
+    for document in
+        ["README.md", "CHANGELOG.md", "guest-examples/README.md", "host/ARCHITECTURE.md", "host/SECURITY.md"]
+    {
         let text = fs::read_to_string(repository(document)).unwrap();
         for rest in text
             .split(['`', '\n'])
@@ -188,9 +192,13 @@ fn commands_in_documents_exist() {
 
 #[test]
 fn files_in_documents_exist() {
-    for document in
-        ["README.md", "guest-examples/README.md", "host/ARCHITECTURE.md", "tests/guests/README.md"]
-    {
+    for document in [
+        "README.md",
+        "guest-examples/README.md",
+        "host/ARCHITECTURE.md",
+        "host/SECURITY.md",
+        "tests/guests/README.md",
+    ] {
         let text = fs::read_to_string(repository(document)).unwrap();
         let beside = repository(document).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -25,6 +25,7 @@ fn with_several_apps_a_name_is_needed() {
     assert_eq!(json(apps.command(["status", "--json"]))["pid"], blog.pid());
 }
 
+/// try: `..`, `../up`, `a/b` as the name of an app | refused, exit code 2 | not looked at
 #[test]
 fn names_that_are_none_are_refused() {
     for args in [["serve", "--name"], ["status", "--app"], ["stop", "--app"]] {

@@ -14,6 +14,7 @@ use crate::support::{PATIENCE, Program, Server, program};
 
 const NOBODY: u32 = 65534;
 
+/// try: something else that listens where an app should | said not to answer | an app takes the name afterwards
 #[test]
 fn somebody_else_behind_the_socket_is_no_app() {
     let apps = Apps::new();
@@ -45,6 +46,7 @@ fn somebody_else_behind_the_socket_is_no_app() {
     assert_eq!(json(apps.command(["status", "--json"]))["pid"], server.pid());
 }
 
+/// try: garbage, a message of 4 GB, half a push at the control socket | closed, no line in the log | others are served
 #[test]
 fn garbage_on_the_socket_hurts_nobody() {
     let server = Server::of("hello-p2").instances(1).start();
@@ -68,6 +70,7 @@ fn garbage_on_the_socket_hurts_nobody() {
     assert_eq!(server.said(), 1, "{}", server.explain());
 }
 
+/// try: 64 connections to it that say nothing or half | the first is closed in time | others are served
 #[test]
 fn who_says_nothing_or_half_is_cut_off_and_holds_up_nobody_for_long() {
     let server = Server::of("hello-p2").instances(1).start();
@@ -83,6 +86,7 @@ fn who_says_nothing_or_half_is_cut_off_and_holds_up_nobody_for_long() {
     server.stop();
 }
 
+/// try: a stop by another user who has got at the socket | closed, and the user is named in the log | others are served
 #[test]
 fn another_user_is_turned_away_and_named() {
     if !geteuid().is_root() {
@@ -114,6 +118,7 @@ fn another_user_is_turned_away_and_named() {
     assert_eq!(json(server.command(["status", "--json"]))["pid"], server.pid());
 }
 
+/// try: reaching the control socket as another user | 0700 around it, 0600 on it | not looked at
 #[test]
 fn nobody_else_can_look_into_the_directory() {
     let server = Server::of("hello-p2").instances(1).start();
@@ -123,6 +128,7 @@ fn nobody_else_can_look_into_the_directory() {
     assert_eq!(mode(server.run_dir().join("hello-p2/control.sock")), 0o600);
 }
 
+/// try: a run directory of another user, open to others, a symbolic link | refused, exit code 8 | the link's target is as it was
 #[test]
 fn a_run_directory_that_others_could_have_chosen_is_refused() {
     let place = tempfile::tempdir().unwrap();

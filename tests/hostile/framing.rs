@@ -3,6 +3,7 @@
 use super::{everything_after, expect_refusal, expect_unharmed, survived};
 use crate::support::Server;
 
+/// try: `content-length` beside `chunked` (CL.TE, TE.CL), and a second request | one answer, by the chunks, and a close | nobody
 #[test]
 fn what_is_both_chunked_and_of_a_length_is_chunked_and_the_end_of_its_connection() {
     survived(&[], |server| {
@@ -22,6 +23,7 @@ fn what_is_both_chunked_and_of_a_length_is_chunked_and_the_end_of_its_connection
     });
 }
 
+/// try: two lengths, a list of them, `+5`, `-5`, `0x5`, `5 5`, none, one beyond 64 bits | 400 and a close | nobody
 #[test]
 fn a_length_that_is_not_one_number_is_refused() {
     survived(&[], |server| {
@@ -40,6 +42,8 @@ fn a_length_that_is_not_one_number_is_refused() {
     });
 }
 
+/// try: `gzip`, `chunked, identity`, `xchunked`, a control character before `chunked` | 400 and a close | nobody
+/// try: `chunked` in HTTP/1.0 | 400 and a close | nobody
 #[test]
 fn a_coding_that_hides_the_length_is_refused() {
     survived(&[], |server| {
@@ -53,6 +57,8 @@ fn a_coding_that_hides_the_length_is_refused() {
     });
 }
 
+/// try: two codings (TE.TE), a space before the colon, a folded line, and a second request | at most one answer | nobody
+/// try: bare CR or LF, trailers, quoted extensions, padded sizes of chunks, and a second request | at most one answer | nobody
 #[test]
 fn no_framing_makes_two_requests_out_of_one() {
     survived(&[], |server| {
@@ -86,6 +92,7 @@ const BAD_CHUNKS: [&str; 6] = [
     "\r\n5\r\nhello\r\n0\r\n\r\n",
 ];
 
+/// try: chunks of a wrong size, of a negative one, of one beyond 64 bits | 400, an echo is cut; no line in the log | nobody
 #[test]
 fn a_bad_chunk_is_the_clients_fault() {
     let server = Server::of("zoo-p2").instances(1).start();
@@ -106,6 +113,7 @@ fn a_bad_chunk_is_the_clients_fault() {
     assert_eq!(stderr.lines().count(), 1, "clients can fill the log: {stderr}");
 }
 
+/// try: the same to a guest that echoes | no response that looks complete | nobody
 #[test]
 fn a_guest_never_takes_a_bad_chunk_for_the_end() {
     survived(&[], |server| {

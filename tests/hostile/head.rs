@@ -2,6 +2,7 @@
 
 use super::{expect_refusal, survived};
 
+/// try: HTTP/1.1 without a `host` | 400 and a close | nobody
 #[test]
 fn no_host_is_refused() {
     survived(&[], |server| {
@@ -10,11 +11,13 @@ fn no_host_is_refused() {
     });
 }
 
+/// try: an absolute target in place of a `host` | 400 and a close | nobody
 #[test]
 fn an_absolute_form_does_not_excuse_from_a_host() {
     survived(&[], |server| expect_refusal(server, "GET http://a/ HTTP/1.1\r\n\r\n", 400));
 }
 
+/// try: a target that is only a host | 400 and a close | nobody
 #[test]
 fn a_target_that_is_only_a_host_is_refused() {
     survived(&[], |server| {
@@ -24,6 +27,7 @@ fn a_target_that_is_only_a_host_is_refused() {
     });
 }
 
+/// try: two hosts, also beside an absolute target | 400 and a close | nobody
 #[test]
 fn two_hosts_are_refused_even_if_they_agree() {
     survived(&[], |server| {
@@ -33,6 +37,7 @@ fn two_hosts_are_refused_even_if_they_agree() {
     });
 }
 
+/// try: a `host` with spaces, slashes, userinfo, half an address, nothing | 400 and a close | nobody
 #[test]
 fn a_host_that_names_no_host_is_refused() {
     survived(&[], |server| {
@@ -42,6 +47,7 @@ fn a_host_that_names_no_host_is_refused() {
     });
 }
 
+/// try: a field of 100 kB, 20,000 fields, a target of 1 MB, 1 MB without an end | 431 and a close | nobody
 #[test]
 fn a_head_that_is_too_large_is_refused() {
     survived(&[], |server| {
@@ -69,6 +75,7 @@ fn a_head_within_the_bounds_is_served() {
     });
 }
 
+/// try: lines that end with a bare CR | 400 and a close | nobody
 #[test]
 fn lines_may_end_without_a_return_but_not_without_a_newline() {
     survived(&[], |server| {
@@ -82,6 +89,7 @@ fn lines_may_end_without_a_return_but_not_without_a_newline() {
     });
 }
 
+/// try: garbage, zeros, a TLS hello, HTTP/0.9, HTTP/1.2, NUL in a target | 400 and a close | nobody
 #[test]
 fn what_is_not_http_is_refused() {
     survived(&[], |server| {
@@ -109,6 +117,7 @@ fn what_is_not_http_is_refused() {
     });
 }
 
+/// try: a space before the colon, folded lines, control characters, no colon, no name | 400 and a close | nobody
 #[test]
 fn what_is_no_header_is_refused() {
     survived(&[], |server| {
@@ -130,6 +139,7 @@ fn what_is_no_header_is_refused() {
     });
 }
 
+/// try: `CONNECT`, alone and with a second request behind | one 501 and a close | nobody
 #[test]
 fn nobody_is_connected_through() {
     survived(&[], |server| {

@@ -9,6 +9,7 @@ use crate::support::frames::{
 };
 use crate::support::{RawClient, Server, resident_memory};
 
+/// try: garbage or HTTP/1.1 after the preface of HTTP/2 | a close, and no answer of HTTP/1.1 | nobody
 #[test]
 fn garbage_after_the_preface_of_http2_closes() {
     survived(&[], |server| {
@@ -55,6 +56,7 @@ fn next_frame(client: &mut RawClient, kind: u8) -> Vec<u8> {
 const STATUS_200: u8 = 0x88;
 const STATUS_400: u8 = 0x8c;
 
+/// try: HTTP/2 without an authority | 400, and the connection goes on | nobody
 #[test]
 fn http2_without_a_host_is_refused() {
     survived(&[], |server| {
@@ -69,6 +71,7 @@ fn http2_without_a_host_is_refused() {
     });
 }
 
+/// try: 50,000 requests, each taken back at once (rapid reset) | less than 16 MiB of memory | nobody
 #[test]
 fn a_flood_of_requests_that_are_taken_back_costs_little() {
     survived(&[], |server| {
@@ -88,6 +91,7 @@ fn a_flood_of_requests_that_are_taken_back_costs_little() {
     });
 }
 
+/// try: `CONTINUATION` without end | a close before 150 MB; less than 16 MiB of memory | nobody
 #[test]
 fn a_head_without_end_costs_little_over_http2() {
     survived(&[], |server| {
@@ -104,6 +108,7 @@ fn a_head_without_end_costs_little_over_http2() {
     });
 }
 
+/// try: 5,000,000 times `PING` or `SETTINGS`, answers unread | not all are taken; less than 16 MiB of memory | nobody
 #[test]
 fn a_flood_of_frames_whose_answers_nobody_reads_costs_little() {
     survived(&["--body-timeout", "1s"], |server| {
@@ -121,6 +126,7 @@ fn a_flood_of_frames_whose_answers_nobody_reads_costs_little() {
     });
 }
 
+/// try: a reader that never opens its window | cut when `--timeout` is up, and that is said | nobody
 #[test]
 fn a_client_of_http2_that_takes_no_data_is_cut_when_its_time_is_up() {
     for zoo in ["zoo-p2", "zoo-p3"] {
@@ -152,6 +158,7 @@ fn a_client_of_http2_that_takes_no_data_is_cut_when_its_time_is_up() {
     }
 }
 
+/// try: half a body over HTTP/2, then silence | told that the rest did not come | nobody
 #[test]
 fn half_a_body_and_then_silence_is_a_timeout_of_the_client_over_http2() {
     let server = Server::of("zoo-p2").instances(1).args(SHORT).start();

@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::survived;
 use crate::support::{eventually, open_files, signal, stop};
 
+/// try: an upload broken off, by a close or a reset | its guest ends: the only place is free | nobody
 #[test]
 fn an_aborted_upload_ends_its_guest() {
     const ALONE: [&str; 4] = ["--max-concurrent-requests", "1", "--timeout", "none"];
@@ -29,6 +30,7 @@ fn an_aborted_upload_ends_its_guest() {
     });
 }
 
+/// try: the same to a guest that does not read on | its guest ends with `--timeout` | nobody
 #[test]
 fn an_aborted_upload_that_its_guest_does_not_read_ends_with_its_time() {
     // Nobody looks at the connection while the guest holds the body, so nobody can know that the client has left.
@@ -69,6 +71,7 @@ fn a_client_that_has_said_all_it_will_is_still_answered() {
     });
 }
 
+/// try: 1,000 connections left at once, in a head, a body or a response | every descriptor comes back | nobody
 #[test]
 fn clients_that_come_and_go_leave_nothing_open() {
     survived(&[], |server| {

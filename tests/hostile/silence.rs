@@ -28,6 +28,7 @@ fn expect_close_in_time(client: &mut RawClient, began: Instant) {
     assert!(in_time.contains(&took), "closed after {took:?}");
 }
 
+/// try: nothing, one byte, half a head, half a preface of HTTP/2 | closed without a word after `--header-timeout` | nobody
 #[test]
 fn a_client_that_says_nothing_is_left_after_the_header_timeout() {
     survived(&SHORT, |server| {
@@ -40,6 +41,7 @@ fn a_client_that_says_nothing_is_left_after_the_header_timeout() {
     });
 }
 
+/// try: a head that drips, byte by byte | closed without a word after `--header-timeout` | nobody
 #[test]
 fn a_head_that_drips_is_left_after_the_header_timeout() {
     survived(&SHORT, |server| {
@@ -65,6 +67,7 @@ fn a_head_that_drips_is_left_after_the_header_timeout() {
     });
 }
 
+/// try: a connection that asks no more | closed without a word after `--keep-alive-timeout` | nobody
 #[test]
 fn an_idle_connection_is_kept_for_the_keep_alive_timeout() {
     survived(&["--keep-alive-timeout", "1s"], |server| {
@@ -75,6 +78,7 @@ fn an_idle_connection_is_kept_for_the_keep_alive_timeout() {
     });
 }
 
+/// try: a preface of HTTP/2, then silence | closed, with a `--keep-alive-timeout` of 1 s | nobody
 #[test]
 fn a_preface_of_http2_and_then_silence_is_an_idle_connection() {
     survived(&["--keep-alive-timeout", "1s"], |server| {
@@ -84,6 +88,7 @@ fn a_preface_of_http2_and_then_silence_is_an_idle_connection() {
     });
 }
 
+/// try: 500 connections at once that say nothing | not looked at | nobody
 #[test]
 fn a_crowd_that_says_nothing_does_not_keep_others_from_being_served() {
     survived(&[], |server| {
@@ -95,6 +100,7 @@ fn a_crowd_that_says_nothing_does_not_keep_others_from_being_served() {
     });
 }
 
+/// try: half a body, then silence | 408 and a close after `--body-timeout`, and no line in the log | nobody
 #[test]
 fn half_a_body_and_then_silence_is_a_timeout_of_the_client() {
     survived(&SHORT, |server| {
@@ -108,6 +114,7 @@ fn half_a_body_and_then_silence_is_a_timeout_of_the_client() {
     });
 }
 
+/// try: the same to a guest that has begun to answer | the connection is closed | nobody
 #[test]
 fn half_an_echo_and_then_silence_is_cut() {
     survived(&SHORT, |server| {

@@ -13,6 +13,7 @@ fn chunked(pieces: usize) -> String {
     format!("{}0\r\n\r\n", piece.repeat(pieces))
 }
 
+/// try: a `content-length` beyond `--max-body-size` | 413 and a close, before anything of it comes | nobody
 #[test]
 fn a_body_whose_length_says_that_it_is_too_large_is_refused_at_once() {
     survived(&SMALL, |server| {
@@ -27,6 +28,7 @@ fn a_body_whose_length_says_that_it_is_too_large_is_refused_at_once() {
     });
 }
 
+/// try: chunks beyond `--max-body-size` | 413 and a close | nobody
 #[test]
 fn a_body_of_unknown_length_is_refused_when_it_is_too_large() {
     survived(&SMALL, |server| {
@@ -44,6 +46,7 @@ fn a_body_of_unknown_length_is_refused_when_it_is_too_large() {
     });
 }
 
+/// try: the same to a guest that has begun to answer | the response is cut | nobody
 #[test]
 fn a_response_that_was_begun_is_cut_when_the_request_turns_out_too_large() {
     survived(&SMALL, |server| {
@@ -57,6 +60,7 @@ fn a_response_that_was_begun_is_cut_when_the_request_turns_out_too_large() {
     });
 }
 
+/// try: a body beyond `--max-body-size` over HTTP/2 | 413, and the connection goes on | nobody
 #[test]
 fn over_http2_it_is_no_different_and_other_requests_go_on() {
     survived(&SMALL, |server| {
@@ -77,6 +81,7 @@ fn without_a_limit_there_is_none() {
     });
 }
 
+/// try: one field more than `--max-headers` | 431; over HTTP/2 the connection goes on | nobody
 #[test]
 fn more_header_fields_than_there_may_be_are_refused() {
     let fields = |count: usize| (0..count).map(|number| format!("x-{number}: y\r\n")).collect::<String>();

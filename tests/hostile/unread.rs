@@ -15,6 +15,7 @@ fn narrow(server: &Server) -> RawClient {
     client
 }
 
+/// try: 20 clients that ask for 1,000 MiB each and read nothing | cut in time; less than 4 MiB of memory each | nobody
 #[test]
 fn a_client_that_reads_nothing_is_cut_and_costs_little_memory() {
     for limit in [["--body-timeout", "1s"], ["--timeout", "1s"]] {
@@ -42,6 +43,7 @@ fn a_client_that_reads_nothing_is_cut_and_costs_little_memory() {
     }
 }
 
+/// try: requests without end, answers unread | cut, with a `--body-timeout` of 1 s | nobody
 #[test]
 fn a_client_that_pipelines_and_reads_nothing_is_cut() {
     survived(&["--body-timeout", "1s"], |server| {
@@ -54,6 +56,7 @@ fn a_client_that_pipelines_and_reads_nothing_is_cut() {
     });
 }
 
+/// try: 1 TB of a body to a guest that ignores it or has trapped | the connection ends | nobody
 #[test]
 fn a_client_that_goes_on_sending_what_nobody_reads_is_left() {
     survived(&[], |server| {

@@ -100,6 +100,7 @@ fn a_body_that_the_guest_does_not_read_is_the_last_of_its_connection() {
     });
 }
 
+/// try: 20 MB of a body that the guest does not read | the answer; a connection that ends says so | others are served
 #[test]
 fn a_large_body_that_the_guest_does_not_read_costs_the_connection_and_not_the_answer() {
     Server::of_both_zoos(&[], |server| {

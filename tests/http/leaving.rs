@@ -19,6 +19,7 @@ fn wait_until_taken(addr: SocketAddr) {
     });
 }
 
+/// try: leaving a guest that waits, computes, streams or writes 100 GB | it ends: the only place is free | others are served
 #[test]
 fn a_client_that_leaves_takes_its_guest_with_it() {
     const ALONE: [&str; 4] = ["--max-concurrent-requests", "1", "--timeout", "none"];
@@ -40,6 +41,7 @@ fn a_client_that_leaves_takes_its_guest_with_it() {
     });
 }
 
+/// try: the same by the reset of a stream | it ends: the only place is free | others on the connection are served
 #[test]
 fn a_client_of_http2_that_resets_a_stream_takes_its_guest_with_it() {
     const ALONE: [&str; 4] = ["--max-concurrent-requests", "1", "--timeout", "none"];

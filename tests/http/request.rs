@@ -59,6 +59,7 @@ fn an_absolute_form_wins_over_the_host_header() {
     });
 }
 
+/// try: a target that claims `https` | the guest sees `http` | not looked at
 #[test]
 fn the_scheme_is_that_of_the_connection_whatever_the_client_says() {
     Server::of_both_zoos(&[], |server| {
@@ -99,6 +100,7 @@ fn http2_carries_scheme_authority_path_and_method() {
     });
 }
 
+/// try: `connection`, `upgrade`, `proxy-connection`, `transfer-encoding` | the guest does not see them | not looked at
 #[test]
 fn the_guest_sees_the_headers_of_the_message_and_not_those_of_the_connection() {
     Server::of_both_zoos(&[], |server| {

@@ -60,6 +60,7 @@ fn a_complete_body_has_its_length_and_a_streamed_one_has_chunks() {
     });
 }
 
+/// try: a body longer or shorter than its `content-length` | 500 or a cut, never a response that looks complete | nobody
 #[test]
 fn a_body_of_another_length_than_declared_is_never_taken_for_complete() {
     Server::of_both_zoos(&[], |server| {
@@ -158,6 +159,7 @@ fn statuses_without_a_body_have_none_and_the_connection_goes_on() {
     });
 }
 
+/// try: status 100, 101, 103, 199 | 500, and that is said | not looked at
 #[test]
 fn a_status_that_is_not_final_is_an_error_of_the_guest() {
     Server::of_both_zoos(&[], |server| {
@@ -184,6 +186,7 @@ fn the_headers_of_a_response_may_be_many_and_long() {
     });
 }
 
+/// try: 30,000 headers in a response, or one of 20 MB | 500 with a head of less than 1 kB | nobody
 #[test]
 fn headers_of_a_response_beyond_all_bounds_are_an_error_of_the_guest() {
     Server::of_both_zoos(&[], |server| {

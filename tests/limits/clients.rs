@@ -10,6 +10,7 @@ const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
+/// try: a target one byte longer than `--max-target-size` | 414, counted | not looked at
 #[test]
 fn a_target() {
     let target = |length: usize| format!("/{}", "x".repeat(length - 1));
@@ -24,6 +25,7 @@ fn a_target() {
     }
 }
 
+/// try: a head beyond `--max-header-size`, more fields than `--max-headers` | 431, counted | not looked at
 #[test]
 fn a_head() {
     Server::of_both_zoos(&["--max-header-size", "8KiB", "--max-headers", "20"], |server| {
@@ -40,6 +42,7 @@ fn a_head() {
     });
 }
 
+/// try: a body beyond `--max-body-size` | 413, counted | not looked at
 #[test]
 fn a_body() {
     Server::of_both_zoos(&["--max-body-size", "10"], |server| {
@@ -48,6 +51,7 @@ fn a_body() {
     });
 }
 
+/// try: silence before, within and after a request | closed, 408, closed; each counted | not looked at
 #[test]
 fn the_time_for_a_head_a_body_and_another_request() {
     let args = ["--header-timeout", "300ms", "--body-timeout", "300ms", "--keep-alive-timeout", "300ms"];
@@ -63,6 +67,7 @@ fn the_time_for_a_head_a_body_and_another_request() {
     });
 }
 
+/// try: one request more than may run and wait | 503, counted | the others get their 200
 #[test]
 fn requests_at_once() {
     let args = ["--max-concurrent-requests", "1", "--max-waiting-requests", "1"];
@@ -85,6 +90,7 @@ fn requests_at_once() {
     });
 }
 
+/// try: one connection more than `--max-connections` | counted | those that are in are served
 #[test]
 fn connections() {
     Server::of_both_zoos(&["--max-connections", "2", "--max-connections-per-address", "9"], |server| {
@@ -96,6 +102,7 @@ fn connections() {
     });
 }
 
+/// try: one more than `--max-connections-per-address` | closed without an answer, said in the log | those that are in are served
 #[test]
 fn connections_of_one_address() {
     Server::of_both_zoos(&["--max-connections-per-address", "3"], |server| {
@@ -130,6 +137,7 @@ fn connections_of_one_address() {
     }
 }
 
+/// try: one request more than `--max-keep-alive-requests` | the one before has said `connection: close`; counted | not looked at
 #[test]
 fn requests_on_one_connection() {
     Server::of_both_zoos(&["--max-keep-alive-requests", "3"], |server| {
@@ -155,6 +163,7 @@ fn requests_on_one_connection() {
     });
 }
 
+/// try: one stream more than `--max-http2-streams` | reset with `REFUSED_STREAM` | the other streams are answered
 #[test]
 fn requests_of_http2_at_once() {
     for (args, most) in [(&[][..], 128), (&["--max-http2-streams", "3"], 3)] {
@@ -177,6 +186,7 @@ fn requests_of_http2_at_once() {
     });
 }
 
+/// try: more streams taken back than `--max-http2-resets` | `GOAWAY` with `ENHANCE_YOUR_CALM`, counted | not looked at
 #[test]
 fn requests_of_http2_that_are_taken_back() {
     for (args, most) in [(&[][..], 20), (&["--max-http2-resets", "3"], 3)] {
@@ -198,6 +208,7 @@ fn requests_of_http2_that_are_taken_back() {
 }
 
 /// The allocator would keep what they had: sixteen kilobytes of each.
+/// try: 1,000 clients that ask and leave | their memory comes back, but for 4 MiB | not looked at
 #[test]
 fn the_memory_of_a_crowd_comes_back() {
     Server::of_both_zoos(&[], |server| {

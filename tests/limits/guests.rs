@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{expect_blank, expect_reached};
-use crate::support::{Elsewhere, Program, Server, Starting, eventually, program};
+use crate::support::{Elsewhere, Program, Server, Starting, eventually, program, resident_memory};
 
+/// try: memory without end | 500, the log names the flag, counted | others are served
 #[test]
 fn memory() {
     Server::of_both_zoos(&["--max-memory-size", "16MiB"], |server| {
@@ -16,17 +17,13 @@ fn memory() {
     });
 }
 
-/// A handler that grows a table by so many elements when it starts, and traps when it may not.
-fn grows_a_table(from: u32, by: u32) -> Program {
+/// A handler of 0.2 around the inside of a core module, as text. It answers nothing.
+fn handler(inside: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (core module $m
-                (table $t {from} funcref)
-                (func $start
-                    (if (i32.eq (table.grow $t (ref.null func) (i32.const {by})) (i32.const -1))
-                        (then unreachable)))
-                (func (export "handle") (param i32 i32))
-                (start $start))
+                {inside}
+                (func (export "handle") (param i32 i32)))
             (core instance $i (instantiate $m))
             (import "wasi:http/types@0.2.0" (instance $types
                 (export "incoming-request" (type (sub resource)))
@@ -48,10 +45,27 @@ fn grows_a_table(from: u32, by: u32) -> Program {
                 (with "request" (type $request)) (with "out" (type $out)) (with "handle" (func $handle))))
             (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
     );
-    let program = program(["serve", "app.wasm", "--addr", "127.0.0.1:0", "--instances", "1"]);
-    program.file("app.wasm", wat::parse_str(text).unwrap())
+    wat::parse_str(text).unwrap()
 }
 
+/// `serve` of a component.
+fn serve(component: Vec<u8>) -> Program {
+    let program = program(["serve", "app.wasm", "--addr", "127.0.0.1:0", "--instances", "1"]);
+    program.file("app.wasm", component)
+}
+
+/// One that grows a table by so many elements when it starts, and traps when it may not.
+fn grows_a_table(from: u32, by: u32) -> Program {
+    serve(handler(&format!(
+        "(table $t {from} funcref)
+         (func $start
+             (if (i32.eq (table.grow $t (ref.null func) (i32.const {by})) (i32.const -1))
+                 (then unreachable)))
+         (start $start)"
+    )))
+}
+
+/// try: a table past `--max-table-elements`, when it starts | no start, exit code 3, the reason is said | not looked at
 #[test]
 fn elements_of_a_table() {
     let refused = grows_a_table(10, 19_991).run();
@@ -67,6 +81,7 @@ fn elements_of_a_table() {
     }
 }
 
+/// try: more than `--max-hostcall-size` in one call | 500, the log names the flag, counted | others are served
 #[test]
 fn what_is_given_to_the_host_in_one_call() {
     Server::of_both_zoos(&["--max-hostcall-size", "64KiB", "--max-field-size", "16MiB"], |server| {
@@ -84,6 +99,7 @@ fn what_is_given_to_the_host_in_one_call() {
     });
 }
 
+/// try: fields past `--max-field-size` | 500 | others are served
 #[test]
 fn header_fields() {
     Server::of_both_zoos(&["--max-field-size", "1KiB"], |server| {
@@ -97,6 +113,7 @@ fn header_fields() {
     });
 }
 
+/// try: handles without end | 500, counted | not looked at
 #[test]
 fn handles() {
     Server::of_both_zoos(&["--max-resources", "100"], |server| {
@@ -105,6 +122,7 @@ fn handles() {
     });
 }
 
+/// try: ten outgoing requests at once where three may be | the fourth is denied, said, counted | not looked at
 #[test]
 fn requests_to_others_at_once() {
     let elsewhere = Elsewhere::start();
@@ -121,6 +139,7 @@ fn requests_to_others_at_once() {
     });
 }
 
+/// try: four outgoing requests where three may be | an error to the guest, counted | not looked at
 #[test]
 fn requests_to_others_in_all() {
     let elsewhere = Elsewhere::start();
@@ -131,6 +150,7 @@ fn requests_to_others_in_all() {
     });
 }
 
+/// try: one byte more to others than `--max-outbound-size` | cut, the log names the flag, counted | others are served
 #[test]
 fn bytes_to_others() {
     let elsewhere = Elsewhere::start();
@@ -149,6 +169,7 @@ fn bytes_to_others() {
     });
 }
 
+/// try: a response larger than `--max-response-size` | cut, or 500 where nothing was sent; said, counted | not looked at
 #[test]
 fn a_response() {
     Server::of_both_zoos(&["--max-response-size", "1MiB"], |server| {
@@ -168,6 +189,7 @@ fn a_response() {
     });
 }
 
+/// try: 20 MiB under a `--max-response-rate` of 1 MiB | it takes its time | others are served
 #[test]
 fn the_pace_of_a_response() {
     Server::of_both_zoos(&["--max-response-rate", "1MiB"], |server| {
@@ -184,6 +206,7 @@ fn the_pace_of_a_response() {
     });
 }
 
+/// try: 1,000 lines in a second where 100 may be | the rest is thrown away and counted | not looked at
 #[test]
 fn lines_of_its_log() {
     for args in [["--max-log-lines", "100"], ["--max-log-size", "8KiB"]] {
@@ -203,6 +226,7 @@ fn lines_of_its_log() {
 }
 
 /// A guest that fails at every request must not fill a disk with it.
+/// try: 3,000 traps in a row | each said or counted, and not all said | not looked at
 #[test]
 fn lines_about_it() {
     Server::of_both_zoos(&[], |server| {
@@ -229,5 +253,75 @@ fn lines_about_it() {
             (said + left_out == traps).then_some(())
         });
         assert!(counted().1 > 0, "{:?}", counted());
+    });
+}
+
+/// try: computing for ever in a start function | killed after `--listen-timeout`, exit code 7 | no process is left
+/// try: pushing a component that does so | taken back, exit code 10 | nobody: the same worker
+#[test]
+fn a_start_that_computes_for_ever() {
+    let spins = handler("(func $start (loop (br 0))) (start $start)");
+    let gave_up = serve(spins.clone()).args(["--listen-timeout", "1s", "--max-restarts", "0"]).run();
+    gave_up.expect_code(7).expect_nothing_left();
+
+    let server = Server::of("hello-p2").instances(1).args(["--listen-timeout", "3s"]).start();
+    let worker = server.worker();
+    let taken_back = server.command(["push", "app.wasm"]).file("app.wasm", spins).run();
+    taken_back.expect_code(10).expect_stderr("; generation 1 serves");
+    server.get("/").expect_status(200);
+    assert_eq!(server.worker(), worker);
+}
+
+/// try: a panic on every tenth request of a connection | 500 each, and the connection goes on | the other 180 get their 200
+#[test]
+fn a_panic_on_every_tenth_request() {
+    Server::of_both_zoos(&[], |server| {
+        let worker = server.worker();
+        let mut client = server.connect();
+        for number in 1..=200 {
+            let (path, status) = if number % 10 == 0 { ("/panic", 500) } else { ("/", 200) };
+            client.get(path).expect_status(status);
+        }
+        assert_eq!(server.worker(), worker);
+    });
+}
+
+/// try: a response of 10 GiB | cut after `--max-response-size`; less than 64 MiB of memory | others are served
+#[test]
+fn a_response_of_ten_gigabytes() {
+    Server::of_both_zoos(&["--max-response-size", "8MiB"], |server| {
+        server.get("/huge?mib=1").expect_status(200);
+        let before = resident_memory(server.worker());
+        let mut client = server.connect();
+        client.send_head("GET", "/huge?mib=10240", &[]);
+        client.try_response("GET").expect_err("it must not look complete");
+        let grown = resident_memory(server.worker()).saturating_sub(before);
+        assert!(grown < 64 << 20, "the worker grew by {grown} bytes");
+        server.get("/").expect_status(200);
+    });
+}
+
+/// try: a line of 64 MB | broken into pieces, and thrown away past `--max-log-size` | others are served
+#[test]
+fn a_line_that_is_longer_than_all_that_may_be_printed() {
+    Server::of_both_zoos(&[], |server| {
+        server.get("/log?bytes=64000000").expect_status(200);
+        server.wait_for_stderr("guests printed more than they may in a second");
+        let longest = server.stdout().lines().map(str::len).max();
+        assert!(longest <= Some("slot 0 stdout | ".len() + 8191), "{longest:?}");
+        server.get("/").expect_status(200);
+    });
+}
+
+/// try: 1,001 outgoing requests for one of its own | the last is denied, and counted | not looked at
+#[test]
+fn a_thousand_requests_to_others_and_one() {
+    let elsewhere = Elsewhere::start();
+    let addr = elsewhere.addr.to_string();
+    Server::of_both_zoos(&["--allow-outbound", &addr], |server| {
+        let (_, before) = elsewhere.counts();
+        server.get(&format!("/outbound?n=1001&url=http://{addr}/")).expect_status(502);
+        assert_eq!(elsewhere.counts().1 - before, 1000);
+        expect_reached(server, &[("max-outbound-requests", 1)]);
     });
 }

@@ -11,6 +11,7 @@ use crate::support::{Program, component, shared_cache, signal};
 
 const NOBODY: u32 = 65534;
 
+/// try: files that are no component, or a damaged one, pushed to an app | refused, exit code 3 | nobody: the same workers
 #[test]
 fn whatever_cannot_be_served_is_refused_and_the_old_version_goes_on() {
     let server = of_hello(2, "0s").start();
@@ -68,6 +69,7 @@ fn a_file_that_is_none_never_reaches_the_app() {
     server.command(["push"]).run().expect_code(2).expect_stderr("<FILE>");
 }
 
+/// try: pushing a component that traps while it starts | taken back, exit code 10 | nobody: the same workers
 #[test]
 fn a_version_that_refuses_to_start_is_taken_back() {
     for refuses in ["refuses-p2", "refuses-p3"] {
