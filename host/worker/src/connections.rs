@@ -17,7 +17,7 @@ use wasmcluster_core::limit::Limit;
 use crate::handover::Heir;
 use crate::peers::{Peer, Peers};
 use crate::reached::reached;
-use crate::trim::trim_heap;
+use crate::trim::{Crowd, trim_heap};
 
 /// How often connections are looked at, and so how late a timeout may be.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -51,6 +51,7 @@ pub(crate) struct Connections {
 
 struct Open {
     entries: Slab<Arc<Entry>>,
+    crowd: Crowd,
     peers: Peers,
     /// What everybody is told who comes, or turns out to speak HTTP/2.
     order: Order,
@@ -119,6 +120,7 @@ impl Connections {
         Self {
             open: Mutex::new(Open {
                 entries: Slab::new(),
+                crowd: Crowd::default(),
                 peers: Peers::default(),
                 order: Order::Serve,
                 http2: Order::Serve,
@@ -157,7 +159,9 @@ impl Connections {
             ..Entry::default()
         });
         let key = open.entries.insert(Arc::clone(&entry));
-        if open.entries.len() == 1 {
+        let count = open.entries.len();
+        open.crowd.has_come(count);
+        if count == 1 {
             self.changed.notify_waiters();
         }
         Some(Guard { connections: Arc::clone(self), entry, key, peer })
@@ -227,11 +231,10 @@ impl Connections {
 
     /// Looks after timeouts, for as long as it is polled.
     pub(crate) async fn watch(&self) {
-        let mut crowd = Crowd::default();
         loop {
             let changed = self.changed.notified();
-            let count = self.lock().entries.len();
-            if crowd.has_left(count) {
+            let (count, crowd_has_left) = self.lock().count();
+            if crowd_has_left {
                 trim_heap();
             }
             if count == 0 {
@@ -261,20 +264,11 @@ impl Connections {
     }
 }
 
-/// How many connections there were. Each has buffers of sixteen kilobytes, which the allocator would keep for good.
-#[derive(Default)]
-struct Crowd(usize);
-
-impl Crowd {
-    /// So many make it worth the while.
-    const LEAST: usize = 64;
-
-    /// Whether most of many are gone.
-    fn has_left(&mut self, count: usize) -> bool {
-        let most = self.0.max(count);
-        let left = most >= Self::LEAST && count <= most / 4;
-        self.0 = if left { count } else { most };
-        left
+impl Open {
+    /// How many there are, and whether there was a crowd of them that nobody was told of yet.
+    fn count(&mut self) -> (usize, bool) {
+        let count = self.entries.len();
+        (count, self.crowd.has_left(count))
     }
 }
 

@@ -40,6 +40,29 @@ impl Program {
     }
 }
 
+/// How many connections there were at most: between two looks at the clock a thousand can come and go. Each has buffers of sixteen kilobytes, which the allocator would keep for good.
+#[derive(Default)]
+pub(crate) struct Crowd(usize);
+
+impl Crowd {
+    /// So many make it worth the while.
+    const LEAST: usize = 64;
+
+    /// There are `count` of them now.
+    pub(crate) fn has_come(&mut self, count: usize) {
+        self.0 = self.0.max(count);
+    }
+
+    /// Whether most of many are gone, now that there are `count`. It is said once.
+    pub(crate) fn has_left(&mut self, count: usize) -> bool {
+        let left = self.0 >= Self::LEAST && count <= self.0 / 4;
+        if left {
+            self.0 = count;
+        }
+        left
+    }
+}
+
 /// Gives the kernel back what the allocator keeps for later. It takes a millisecond for some ten megabytes.
 pub(crate) fn trim_heap() {
     // Other allocators do as they like.
@@ -107,6 +130,18 @@ mod tests {
         ] {
             assert_eq!(unwritten(other, "/usr/bin/app"), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_crowd_has_left_once_when_most_of_it_is_gone() {
+        let mut crowd = Crowd::default();
+        let mut left = |most: usize, count: usize| {
+            (1..=most).for_each(|count| crowd.has_come(count));
+            crowd.has_left(count)
+        };
+        assert_eq!([left(60, 60), left(0, 10)], [false, false], "not worth the while");
+        assert_eq!([left(300, 80), left(0, 75), left(0, 10)], [false, true, true]);
+        assert_eq!([left(1_000, 0), left(0, 0)], [true, false], "nobody looked while they were there");
     }
 
     #[test]

@@ -68,10 +68,3 @@ fn orders_only_get_stricter() {
     entry.tell(Order::Close);
     assert_eq!(entry.order(), Order::Cut);
 }
-
-#[test]
-fn a_crowd_has_left_once_when_most_of_it_is_gone() {
-    let mut crowd = Crowd::default();
-    let left: Vec<_> = [0, 60, 10, 300, 80, 75, 10, 300, 70, 17, 0].map(|count| crowd.has_left(count)).into();
-    assert_eq!(left, [false, false, false, false, false, true, true, false, true, true, false]);
-}
