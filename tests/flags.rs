@@ -13,6 +13,7 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("body-timeout", "20s", "0s"),
     ("canary", "2", "0"),
     ("canary-weight", "10%", "0%"),
+    ("coredump", "dumps", "/dev/null"),
     ("gate-errors", "1%", "101%"),
     ("gate-latency", "1.5x", "0.5x"),
     ("header-timeout", "20s", "0s"),

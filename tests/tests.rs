@@ -34,6 +34,7 @@ mod stop;
 mod support;
 mod tidy;
 mod torture;
+mod traps;
 mod upgrade;
 mod user;
 mod watch;

@@ -21,7 +21,7 @@ use super::usage;
 const DEFAULT_FILE: &str = "wasmcluster.toml";
 
 /// Paths in the file start where the file is.
-const PATHS: [&str; 5] = ["component", "cache-dir", "dir", "run-dir", "state-dir"];
+const PATHS: [&str; 6] = ["component", "cache-dir", "coredump", "dir", "run-dir", "state-dir"];
 
 /// A default for one argument.
 #[derive(Debug, PartialEq, Eq)]

@@ -176,6 +176,7 @@ fn guest(args: &ServeArgs) -> app::Guest {
             Isolation::Fast => app::Isolation::Fast,
             Isolation::Strict => app::Isolation::Strict,
         },
+        coredump: instance.coredump.clone(),
         sandbox: match args.sandbox {
             Sandbox::Off => app::Sandbox::Off,
             Sandbox::BestEffort => app::Sandbox::BestEffort,

@@ -4,7 +4,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 use std::net::ToSocketAddrs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use wasmcluster_core::app::DirGrant;
@@ -235,6 +235,14 @@ pub(crate) fn directory(value: &str) -> Result<DirGrant, String> {
         return Err(format!("the path `{}` is not UTF-8", host.display()));
     }
     Ok(DirGrant { host, guest: guest.to_owned(), writable })
+}
+
+/// A directory that is made when it is needed.
+pub(crate) fn new_directory(value: &str) -> Result<PathBuf, String> {
+    match std::fs::metadata(value) {
+        Ok(found) if !found.is_dir() => Err(format!("`{value}` is not a directory")),
+        _ => std::path::absolute(value).map_err(|error| format!("`{value}`: {error}")),
+    }
 }
 
 /// `K=V`.

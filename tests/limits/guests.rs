@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{expect_blank, expect_reached};
-use crate::support::{Elsewhere, Program, Server, Starting, eventually, program, resident_memory};
+use crate::support::{Elsewhere, Program, Server, Starting, eventually, handler, program, resident_memory};
 
 /// try: memory without end | 500, the log names the flag, counted | others are served
 #[test]
@@ -15,37 +15,6 @@ fn memory() {
         server.get("/").expect_status(200);
         expect_reached(server, &[("max-memory-size", 1)]);
     });
-}
-
-/// A handler of 0.2 around the inside of a core module, as text. It answers nothing.
-fn handler(inside: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(component
-            (core module $m
-                {inside}
-                (func (export "handle") (param i32 i32)))
-            (core instance $i (instantiate $m))
-            (import "wasi:http/types@0.2.0" (instance $types
-                (export "incoming-request" (type (sub resource)))
-                (export "response-outparam" (type (sub resource)))))
-            (alias export $types "incoming-request" (type $request))
-            (alias export $types "response-outparam" (type $out))
-            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
-                (canon lift (core func $i "handle")))
-            (component $handler
-                (import "request" (type $request (sub resource)))
-                (import "out" (type $out (sub resource)))
-                (import "handle" (func $handle
-                    (param "request" (own $request)) (param "response-out" (own $out))))
-                (export $exported "incoming-request" (type $request))
-                (export $exported-out "response-outparam" (type $out))
-                (export "handle" (func $handle) (func
-                    (param "request" (own $exported)) (param "response-out" (own $exported-out)))))
-            (instance $handler (instantiate $handler
-                (with "request" (type $request)) (with "out" (type $out)) (with "handle" (func $handle))))
-            (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
-    );
-    wat::parse_str(text).unwrap()
 }
 
 /// `serve` of a component.

@@ -5,6 +5,7 @@
 mod client;
 mod elsewhere;
 pub(crate) mod frames;
+mod handler;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod intruder;
 mod load;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{Answer, Body, Connection, block_on};
 pub(crate) use self::elsewhere::Elsewhere;
+pub(crate) use self::handler::{handler, handler_around, handler_with};
 pub(crate) use self::load::{Kind, Load, Loss, Outcome, Running as RunningLoad};
 pub(crate) use self::network::Network;
 pub(crate) use self::output::Output;

@@ -1,10 +1,13 @@
 //! What instances of a guest may have.
 
 use core::time::Duration;
+use std::path::PathBuf;
 
 use clap::{ValueEnum, value_parser};
 
-use crate::cli::values::{BodySize, duration, field_size, hostcall_size, log_size, memory_size};
+use crate::cli::values::{
+    BodySize, duration, field_size, hostcall_size, log_size, memory_size, new_directory,
+};
 
 const HEADING: &str = "Instances of the guest";
 
@@ -100,6 +103,15 @@ pub(crate) struct InstanceArgs {
     #[arg(long, env = "WASMCLUSTER_IDLE_INSTANCE_TIMEOUT", value_name = "TIME", default_value = "1s")]
     #[arg(help_heading = HEADING, value_parser = duration)]
     pub(crate) idle_instance_timeout: Duration,
+
+    /// Where core dumps of guests that trap are kept [default: nowhere]
+    ///
+    /// Memory and stack, in the format of WebAssembly's tools, for this user to read. The first one of a worker, and then one
+    /// in ten seconds, as long as there are fewer than 16 in the directory. While a worker collects one, its other requests
+    /// wait.
+    #[arg(long, env = "WASMCLUSTER_COREDUMP", value_name = "DIR", help_heading = HEADING)]
+    #[arg(value_parser = new_directory)]
+    pub(crate) coredump: Option<PathBuf>,
 
     /// How memory is erased between instances
     #[arg(long, env = "WASMCLUSTER_ISOLATION", value_name = "HOW", default_value = "fast", help_heading = HEADING)]

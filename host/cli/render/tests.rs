@@ -1,5 +1,5 @@
 use wasmcluster_core::cluster::{Cause, Exit as Ended, Generation, Notice, SlotId, WorkerId};
-use wasmcluster_core::message::{Report, ReportKind};
+use wasmcluster_core::message::{Frame, Report, ReportKind};
 
 use super::*;
 
@@ -94,8 +94,30 @@ fn a_crash_says_how_and_what_next() {
 
 #[test]
 fn a_report_has_its_hint() {
-    let report = Report { kind: ReportKind::OutboundDenied, message: "no".into(), hint: Some("try".into()) };
+    let report = Report {
+        kind: ReportKind::OutboundDenied,
+        message: "no".into(),
+        hint: Some("try".into()),
+        backtrace: Vec::new(),
+    };
     check(Record::Worker { slot: SlotId(0), pid: 7, report }, "slot 0 (pid 7): no\nhint: try\n");
+}
+
+#[test]
+fn a_trap_says_where() {
+    let frame = |function: Option<&str>, module: Option<&str>, offset| Frame {
+        function: function.map(Into::into),
+        index: 3,
+        module: module.map(Into::into),
+        offset,
+    };
+    let backtrace =
+        vec![frame(Some("a"), Some("m"), Some(31)), frame(None, Some("m"), None), frame(None, None, Some(1))];
+    let report = Report { kind: ReportKind::Trap, message: "trapped".into(), hint: None, backtrace };
+    check(
+        Record::Worker { slot: SlotId(0), pid: 7, report },
+        "slot 0 (pid 7): trapped\n    at a (m+0x1f)\n    at function 3 (m)\n    at function 3 (+0x1)\n",
+    );
 }
 
 #[test]

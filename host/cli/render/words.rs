@@ -82,10 +82,22 @@ impl Renderer {
             Record::Stopping { fast: true } => "stopping at once".into(),
             Record::Cluster { pid, notice } => return self.notice(*pid, notice),
             Record::Worker { slot, pid, report } => {
-                self.hinted(self.about(*slot, Some(*pid), &report.message), report.hint.as_deref())
+                let mut words = self.about(*slot, Some(*pid), &report.message);
+                for frame in &report.backtrace {
+                    words += &format!("\n    at {frame}");
+                }
+                self.hinted(words, report.hint.as_deref())
             }
             Record::WorkerHeld { slot, pid, symptoms } => {
                 self.about(*slot, Some(*pid), format_args!("does not answer: {}", Seen(symptoms)))
+            }
+            Record::CoreDumped { slot, pid, file, bytes } => {
+                let size = ByteSize(*bytes).display().iec();
+                self.about(*slot, Some(*pid), format_args!("core dump of the guest in `{file}` ({size})"))
+            }
+            Record::CoreDumpFailed { slot, pid, message, hint } => {
+                let what = format!("the guest's core dump is lost: {message}");
+                self.hinted(self.about(*slot, Some(*pid), what), hint.as_deref())
             }
             Record::WorkerBroke { slot, pid, reason } => {
                 self.about(*slot, Some(*pid), format_args!("killed for breaking the protocol: {reason}"))

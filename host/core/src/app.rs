@@ -27,6 +27,8 @@ pub struct Guest {
     pub limits: GuestLimits,
     /// How memory of a finished instance is made fresh.
     pub isolation: Isolation,
+    /// The directory for core dumps of guests that trap, if they are kept.
+    pub coredump: Option<PathBuf>,
     /// Whether the kernel confines its worker.
     pub sandbox: Sandbox,
     /// Who its worker becomes; without one, it stays who the supervisor is.

@@ -3,6 +3,7 @@
 //! Each direction is its own closed enum, so a [`Channel`](crate::channel::Channel) cannot carry a message the wrong way.
 //! A child is told everything it needs in its first message; nothing secret travels through `argv`.
 
+use core::fmt;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,9 @@ pub enum ToWorker {
         /// At most so many.
         most: u32,
     },
+    /// Keep the core dump of the next guest that traps. Carries the end of a pipe for its length, as a little-endian `u64`, and
+    /// its bytes.
+    Dump,
 }
 
 /// Everything a worker is and may do.
@@ -209,6 +213,37 @@ pub struct Report {
     pub message: String,
     /// What to do about it, if there is something to do.
     pub hint: Option<String>,
+    /// Where in the guest it happened, innermost first, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<Frame>,
+}
+
+/// A function of a guest, on the way to where it trapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// What it is called, where the component says so.
+    pub function: Option<String>,
+    /// Its number in its module.
+    pub index: u32,
+    /// What the module is called, where the component says so.
+    pub module: Option<String>,
+    /// Where in the module, in bytes from its beginning.
+    pub offset: Option<u64>,
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.function {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "function {}", self.index)?,
+        }
+        match (&self.module, self.offset) {
+            (Some(module), Some(offset)) => write!(f, " ({module}+{offset:#x})"),
+            (Some(module), None) => write!(f, " ({module})"),
+            (None, Some(offset)) => write!(f, " (+{offset:#x})"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// The kinds of [`Report`], so that machines can count them.

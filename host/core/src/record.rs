@@ -175,6 +175,28 @@ pub enum Record {
         #[serde(flatten)]
         symptoms: Symptoms,
     },
+    /// A guest trapped, and its core dump was kept.
+    CoreDumped {
+        /// The slot of its worker.
+        slot: SlotId,
+        /// The process.
+        pid: u32,
+        /// Where it is.
+        file: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A guest trapped, and its core dump could not be kept.
+    CoreDumpFailed {
+        /// The slot of its worker.
+        slot: SlotId,
+        /// The process.
+        pid: u32,
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A worker did what no worker does, and is being killed for it.
     WorkerBroke {
         /// Its slot.

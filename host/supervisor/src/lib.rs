@@ -13,6 +13,7 @@ mod client;
 mod component;
 mod configuration;
 mod control;
+mod coredump;
 mod descriptors;
 mod directory;
 mod error;

@@ -154,7 +154,8 @@ async fn call_p2(
         exchange.answer(answer.map_err(|code| refused(&code)));
     })?;
     let handler = instance.exports.wasi_http_incoming_handler();
-    handler.call_handle(&mut instance.store, request, out).await?;
+    let ended = handler.call_handle(&mut instance.store, request, out).await;
+    ended.map_err(|error| pool.dump(&mut instance.store, error))?;
     pool.put_back(instance);
     Ok(())
 }
@@ -171,7 +172,7 @@ async fn call_p3(
     store.data_mut().begin(request.method());
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
-    store
+    let ended = store
         .run_concurrent(async |accessor| {
             let response = match exports.handle(accessor, request).await? {
                 Ok(response) => response,
@@ -188,7 +189,8 @@ async fn call_p3(
             .await;
             wasmtime::error::Ok(())
         })
-        .await??;
+        .await;
+    ended.flatten().map_err(|error| pool.dump(store, error))?;
     pool.put_back(instance);
     Ok(())
 }

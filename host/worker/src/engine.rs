@@ -85,10 +85,13 @@ pub(crate) fn runtime(
     };
     let mut config = base(shape)?;
     config.allocation_strategy(pool(&reset, guest, max_concurrent, needs));
+    config.coredump_on_trap(guest.coredump.is_some());
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, reset)),
         Err(error) => {
-            let engine = Engine::new(&base(shape)?)?;
+            let mut config = base(shape)?;
+            config.coredump_on_trap(guest.coredump.is_some());
+            let engine = Engine::new(&config)?;
             Ok((engine, MemoryReset::OnDemand { reason: format!("{error:#}") }))
         }
     }

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::call::{Exchange, Upload};
 use crate::reached::reached;
 use crate::response::ResponseBody;
+use crate::trap;
 
 /// How a guest's call ended other than well.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl App {
         match failure {
             Failure::Trapped(error) => {
                 self.served.trapped();
-                self.reports.say(ReportKind::Trap, trap(error), None);
+                self.reports.say_trap(trap::cause("the guest trapped", error), trap::backtrace(error));
             }
             Failure::TooManyResources => {
                 self.served.trapped();
@@ -143,13 +144,6 @@ impl App {
             | Failure::NoAnswer(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed"),
         }
     }
-}
-
-/// The cause alone: the backtrace is for `--json` and the debugger, not for a line in a log.
-fn trap(error: &wasmtime::Error) -> String {
-    let cause = error.root_cause().to_string();
-    let cause = cause.lines().next().unwrap_or_default();
-    format!("the guest trapped: {}", cause.strip_prefix("wasm trap: ").unwrap_or(cause))
 }
 
 /// An answer of ours in the guest's place. It says nothing about the inside.

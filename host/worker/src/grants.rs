@@ -10,6 +10,7 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
+use crate::coredump::NextDump;
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::reports::Reports;
@@ -24,6 +25,7 @@ pub(crate) struct Grants {
     stderr: LogPipe,
     limits: GuestLimits,
     reports: Reports,
+    next_dump: NextDump,
 }
 
 impl Grants {
@@ -34,7 +36,7 @@ impl Grants {
     pub(crate) fn open(
         guest: Guest,
         context: Vec<(String, String)>,
-        (outbound, reports): (Outbound, Reports),
+        (outbound, reports, next_dump): (Outbound, Reports, NextDump),
         [stdout, stderr]: &[LogPipe; 2],
     ) -> Result<Self, String> {
         let mut builder = WasiCtxBuilder::new();
@@ -58,6 +60,7 @@ impl Grants {
             stderr: stderr.clone(),
             limits: guest.limits,
             reports,
+            next_dump,
         })
     }
 
@@ -84,6 +87,11 @@ impl Grants {
     /// How much an instance may have.
     pub(crate) fn limits(&self) -> &GuestLimits {
         &self.limits
+    }
+
+    /// Where its memory goes when it traps.
+    pub(crate) fn next_dump(&self) -> &NextDump {
+        &self.next_dump
     }
 
     /// Where it is said that it wanted more.

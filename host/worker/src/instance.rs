@@ -192,8 +192,16 @@ impl<H: Handler> Pool<H> {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let exports = self.handler.instantiate(&mut store).await?;
-        Ok(Instance { store, exports, served: 0, idle_since: 0 })
+        match self.handler.instantiate(&mut store).await {
+            Ok(exports) => Ok(Instance { store, exports, served: 0, idle_since: 0 }),
+            Err(error) => Err(self.dump(&mut store, error)),
+        }
+    }
+
+    /// Keeps the memory of a guest that failed with `error`, if that is wanted.
+    pub(crate) fn dump(&self, store: &mut Store<State>, error: wasmtime::Error) -> wasmtime::Error {
+        self.grants.next_dump().keep(store, &error, self.grants.reports());
+        error
     }
 
     /// Takes back an instance whose request ended well.

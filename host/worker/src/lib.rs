@@ -15,6 +15,7 @@ mod budget;
 mod call;
 mod connection;
 mod connections;
+mod coredump;
 mod drain;
 mod early;
 mod engine;
@@ -44,6 +45,7 @@ mod served;
 mod server;
 mod state;
 mod stream;
+mod trap;
 mod trim;
 
 // Nobody subscribes to what wasmtime, hyper and rustls trace; these two are named only so that their features compile it

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use wasmcluster_core::channel::{Channel, ChannelError};
 use wasmcluster_core::message::{FromWorker, ToWorker};
 
+use crate::coredump::NextDump;
 use crate::handover::Passage;
 use crate::reports::Reports;
 
@@ -25,6 +26,7 @@ pub(crate) type ToSupervisor = Channel<FromWorker, ToWorker>;
 pub(crate) struct Orders {
     given: Mutex<Given>,
     changed: Notify,
+    next_dump: NextDump,
 }
 
 /// What nobody has taken up yet.
@@ -65,6 +67,11 @@ impl Orders {
     /// The next order to steal. Cancel safe.
     pub(crate) async fn theft(&self) -> Theft {
         self.next(|given| given.theft.take()).await
+    }
+
+    /// Where the supervisor wants the next core dump.
+    pub(crate) fn next_dump(&self) -> NextDump {
+        self.next_dump.clone()
     }
 
     /// Has the connections of another worker taken over.
@@ -184,6 +191,7 @@ impl Wire {
                 let listener = self.descriptor()?;
                 orders.give(|given| given.theft = Some(Theft { listener, most }));
             }
+            ToWorker::Dump => orders.next_dump.goes_to(self.descriptor()?),
             // A worker starts once.
             ToWorker::Start(_) => return Err(Unexpected),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
-use wasmcluster_core::message::{FromWorker, Report, ReportKind};
+use wasmcluster_core::message::{Frame, FromWorker, Report, ReportKind};
 
 /// Messages that may wait for the channel to the supervisor.
 const CAPACITY: usize = 256;
@@ -39,13 +39,21 @@ impl Reports {
 
     /// Says something, if there is room for it and not too much was said.
     pub(crate) fn say(&self, kind: ReportKind, message: impl Into<String>, hint: Option<String>) {
+        self.report(|| Report { kind, message: message.into(), hint, backtrace: Vec::new() });
+    }
+
+    /// Says that a guest trapped, and where.
+    pub(crate) fn say_trap(&self, message: String, backtrace: Vec<Frame>) {
+        self.report(|| Report { kind: ReportKind::Trap, message, hint: None, backtrace });
+    }
+
+    fn report(&self, report: impl FnOnce() -> Report) {
         if self.0.said.fetch_add(1, Ordering::Relaxed) >= PER_PULSE {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let report = Report { kind, message: message.into(), hint };
         self.0.unwritten.fetch_add(1, Ordering::Relaxed);
-        if self.0.queue.try_send(FromWorker::Report(report)).is_err() {
+        if self.0.queue.try_send(FromWorker::Report(report())).is_err() {
             self.0.unwritten.fetch_sub(1, Ordering::Relaxed);
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::artifact;
 use crate::connection::Protocols;
 use crate::connections::Connections;
+use crate::coredump::NextDump;
 use crate::drain::Taking;
 use crate::engine;
 use crate::epoch::Ticker;
@@ -29,6 +30,7 @@ use crate::probe::probe;
 use crate::pulse::{self, Footprint, pulse};
 use crate::reports::Reports;
 use crate::sandbox::{self, Reach};
+use crate::trap;
 use crate::trim::Program;
 
 /// Why a worker did not become ready.
@@ -81,7 +83,7 @@ impl Server {
     /// Fails for good when no worker of this generation could do better, and for now when the machine is to blame.
     pub(crate) async fn prepare(
         start: Start,
-        reports: Reports,
+        (reports, next_dump): (Reports, NextDump),
         logs: &[LogPipe; 2],
     ) -> Result<Self, NotReady> {
         let Start { slot, generation, shape, needs, guest, serving, .. } = start;
@@ -114,10 +116,11 @@ impl Server {
                 .map(|()| user)?,
             None => sandbox::current()?,
         };
-        let grants = Grants::open(guest, context(&slot, &generation), (outbound, reports.clone()), logs)
-            .map_err(|message| {
-                Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
-            })?;
+        let grants =
+            Grants::open(guest, context(&slot, &generation), (outbound, reports.clone(), next_dump), logs)
+                .map_err(|message| {
+                    Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
+                })?;
         let instances =
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
@@ -153,9 +156,8 @@ impl Server {
             if cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>() {
                 return NotReady::machine("cannot make an instance", &error);
             }
-            let cause = cause.to_string();
-            let message =
-                format!("the component traps while starting: {}", cause.lines().next().unwrap_or_default());
+            let message = trap::cause("the component traps while starting", &error);
+            app.reports.say_trap(message.clone(), trap::backtrace(&error));
             Rejection::new(message, "what it prints while starting stands above").into()
         })
     }

@@ -73,12 +73,13 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
         tokio::spawn(pipe.clone().forward(fd)?);
     }
     let served = async {
-        let (last_word, ended) = match Server::prepare(start, reports.clone(), &logs).await {
-            Ok(server) => (FromWorker::Drained { cut: server.run(orders, &logs).await }, Ok(())),
-            Err(NotReady::Refused(rejection)) => (FromWorker::Refused(rejection), Ok(())),
-            // No word: to the supervisor this is a worker that died young, which it tries again later.
-            Err(NotReady::Failed(reason)) => return Err(std::io::Error::other(reason)),
-        };
+        let (last_word, ended) =
+            match Server::prepare(start, (reports.clone(), orders.next_dump()), &logs).await {
+                Ok(server) => (FromWorker::Drained { cut: server.run(orders, &logs).await }, Ok(())),
+                Err(NotReady::Refused(rejection)) => (FromWorker::Refused(rejection), Ok(())),
+                // No word: to the supervisor this is a worker that died young, which it tries again later.
+                Err(NotReady::Failed(reason)) => return Err(std::io::Error::other(reason)),
+            };
         for pipe in &logs {
             // Nobody may be reading.
             let _ = tokio::time::timeout(FLUSH, pipe.flushed()).await;

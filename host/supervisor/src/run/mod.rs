@@ -1,6 +1,7 @@
 //! The loop: wait for one input, tell the cluster, do what it says.
 
 mod act;
+mod coredump;
 mod renew;
 mod requests;
 mod scale;
@@ -39,6 +40,7 @@ use crate::upgrade::{Estate, Program, Tried, Unfit};
 use crate::watch::Watch;
 use crate::worker::{WorkerHandle, WorkerInput};
 
+use self::coredump::Dumped;
 use self::renew::{Coming, entry, next};
 use self::upgrade::Upgrade;
 use self::waiting::Waiting;
@@ -70,6 +72,8 @@ enum Input {
     Quiet,
     /// Another program has said whether it would go on.
     Tried(Result<Tried, Unfit>),
+    /// A worker has written a core dump of its guest, or may write another one.
+    Dumped(Dumped),
 }
 
 /// A worker that was not yet reaped, and where it serves.
@@ -133,6 +137,8 @@ pub(crate) struct Supervisor<R> {
     upgrade: Option<Upgrade>,
     /// Another program that is asked whether it would go on, at most one.
     trials: JoinSet<Result<Tried, Unfit>>,
+    /// Core dumps that may still come.
+    dumps: JoinSet<Dumped>,
     asked_to_stop: bool,
     /// Commands that wait for the end.
     awaiting_end: Vec<Answers>,
@@ -187,6 +193,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             received,
             upgrade: None,
             trials: JoinSet::new(),
+            dumps: JoinSet::new(),
             asked_to_stop: false,
             awaiting_end: Vec::new(),
             rejection: None,
@@ -215,6 +222,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 Some(record) = self.builder_said.recv() => Input::BuilderSaid(record),
                 Some(built) = next(&mut self.rebuilding) => Input::Rebuilt(Box::new(built)),
                 Some(tried) = next(&mut self.trials) => Input::Tried(tried),
+                Some(dumped) = next(&mut self.dumps) => Input::Dumped(dumped),
                 () = sleep_until(timeout.unwrap_or(self.started)), if timeout.is_some() => Input::Timeout,
                 // We hold a sender ourselves, so there is always another one to come.
                 Some((worker, input)) = self.received.recv() => Input::Worker(worker, input),
@@ -300,6 +308,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             Input::Quiet => self.quiet(),
             Input::Tried(tried) => self.tried(tried),
+            Input::Dumped(dumped) => self.dumped(dumped),
         }
         self.act();
         self.advance_upgrade();
@@ -312,6 +321,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             WorkerInput::Said(FromWorker::Ready(conditions)) => {
                 self.note(conditions);
                 self.tell(Event::WorkerReady { worker });
+                self.expect_dump(worker);
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
                 let reason = rejection.message.clone();

@@ -315,6 +315,7 @@ impl<R: FnMut(Record)> TakenOver<R> {
             let inputs = supervisor.inputs.clone();
             let handle = WorkerHandle::take(pid, passed, descriptors, worker, inputs)?;
             supervisor.workers.insert(worker, Placed { slot, handle });
+            supervisor.expect_dump(worker);
         }
         let wishes = left.wishes.into_iter().map(Input::Signal);
         let inputs = left.inputs.into_iter().map(|(worker, input)| Input::Worker(worker, input));
