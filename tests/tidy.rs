@@ -25,6 +25,7 @@ const UNSAFE: &[&str] = &[
     "host/worker/src/artifact.rs",
     "host/worker/src/pagemap.rs",
     "host/worker/src/parent.rs",
+    "host/worker/src/recent.rs",
     "host/worker/src/sandbox/violation.rs",
     "host/worker/src/trim.rs",
 ];

@@ -53,3 +53,21 @@ fn a_worker_that_is_stuck_is_killed_and_replaced() {
         server.get("/").expect_status(200);
     }
 }
+
+#[test]
+fn the_last_requests_of_a_stuck_worker_are_told_without_what_may_be_secret() {
+    Server::of_both_zoos(&["--heartbeat-timeout", "2s"], |server| {
+        server.get("/?key=secret").expect_status(200);
+        let mut waiting = [server.connect(), server.connect()];
+        for (client, method) in waiting.iter_mut().zip(["GET", "POST"]) {
+            client
+                .send(format!("{method} /never?key=secret HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n"));
+        }
+        // They are in the worker when one that came later is answered.
+        server.get("/").expect_status(200);
+        signal(server.worker(), SIGSTOP);
+        let said = server.wait_for_stderr("does not answer: its state is T (stopped)");
+        assert!(said.contains("; not answered are `GET /never`, `POST /never`"), "{said}");
+        assert!(!server.stderr().contains("secret"));
+    });
+}

@@ -321,7 +321,7 @@ struct Seen<'a>(&'a Symptoms);
 
 impl Display for Seen<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Symptoms { state, waits_in, system_call, stack } = self.0;
+        let Symptoms { state, waits_in, system_call, stack, requests } = self.0;
         write!(f, "its state is {}", state.as_deref().unwrap_or("not known"))?;
         if let Some(function) = waits_in {
             write!(f, ", it waits in `{function}`")?;
@@ -331,6 +331,10 @@ impl Display for Seen<'_> {
         }
         for (number, function) in stack.iter().enumerate() {
             write!(f, "{}`{function}`", if number == 0 { "; in the kernel at " } else { " < " })?;
+        }
+        let unanswered = requests.iter().filter(|recent| !recent.answered);
+        for (number, recent) in unanswered.enumerate() {
+            write!(f, "{}`{}`", if number == 0 { "; not answered are " } else { ", " }, recent.request)?;
         }
         Ok(())
     }

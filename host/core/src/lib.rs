@@ -15,6 +15,7 @@ pub mod lines;
 pub mod message;
 pub mod outbound;
 pub mod preface;
+pub mod recent;
 pub mod record;
 pub mod rejection;
 pub mod sample;

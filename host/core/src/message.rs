@@ -20,6 +20,8 @@ pub mod fd {
     pub const LISTENER: i32 = 3;
     /// Worker: the compiled artifact, to be mapped.
     pub const ARTIFACT: i32 = 4;
+    /// Worker: where its last requests are noted, see [`recent`](crate::recent).
+    pub const RECENT: i32 = 5;
     /// Builder: the component's bytes.
     pub const COMPONENT: i32 = 3;
     /// Builder: the artifact cache's directory.

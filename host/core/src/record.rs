@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::time::millis;
 use crate::cluster::{Generation, Notice, SlotId};
 use crate::message::{Conditions, Report};
+use crate::recent::Recent;
 
 /// A moment of the world's calendar, in milliseconds since 1970. Whoever has a clock makes it, and whoever shows it turns
 /// it into words.
@@ -245,6 +246,8 @@ pub struct Symptoms {
     pub system_call: Option<u32>,
     /// Where in the kernel it is, innermost first.
     pub stack: Vec<String>,
+    /// The last requests that it took, the oldest first.
+    pub requests: Vec<Recent>,
 }
 
 /// Who wrote a line.

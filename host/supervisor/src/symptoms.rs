@@ -3,15 +3,17 @@
 //! Read while it is there: whatever holds it up is gone with it. Each part is there or not, by what this kernel has and what
 //! this user may know.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
+use wasmcluster_core::recent::{self, Recent, SIZE};
 use wasmcluster_core::record::Symptoms;
 
 /// Most of a kernel's stack, which has an end.
 const FRAMES: usize = 24;
 
-/// Looks at a process.
-pub(crate) fn symptoms(pid: u32) -> Symptoms {
+/// Looks at a worker, and at the file with its last requests.
+pub(crate) fn symptoms(pid: u32, requests: Option<&File>) -> Symptoms {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let (status, stack) = (read("status"), read("stack"));
     Symptoms {
@@ -19,7 +21,14 @@ pub(crate) fn symptoms(pid: u32) -> Symptoms {
         waits_in: Some(read("wchan")).filter(|function| !function.is_empty() && function != "0"),
         system_call: read("syscall").split(' ').next().and_then(|number| number.parse().ok()),
         stack: stack.lines().take(FRAMES).filter_map(frame).map(Into::into).collect(),
+        requests: requests.and_then(last).unwrap_or_default(),
     }
+}
+
+fn last(requests: &File) -> Option<Vec<Recent>> {
+    let mut bytes = [0; SIZE];
+    requests.read_exact_at(&mut bytes, 0).ok()?;
+    Some(recent::read(&bytes))
 }
 
 /// `T (stopped)` of a line of `/proc/PID/status`.
@@ -47,8 +56,8 @@ mod tests {
 
     #[test]
     fn of_a_process_that_is_there_something_is_known_and_of_another_nothing() {
-        let ours = symptoms(std::process::id());
+        let ours = symptoms(std::process::id(), None);
         assert!(ours.state.is_some_and(|state| state.starts_with('R') || state.starts_with('S')));
-        assert_eq!(symptoms(u32::MAX), Symptoms::default());
+        assert_eq!(symptoms(u32::MAX, None), Symptoms::default());
     }
 }

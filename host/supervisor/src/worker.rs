@@ -1,23 +1,28 @@
 //! One worker process, attended by one task that turns what it does into inputs.
 
 use core::time::Duration;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use wasmcluster_core::cluster::{Exit, WorkerId};
 use wasmcluster_core::message::{FromWorker, Start, ToWorker, fd};
+use wasmcluster_core::recent;
 
 use wasmcluster_core::record::Stream;
 
 use crate::channel::{PassedChannel, SocketChannel};
 use crate::child::{Child, Executable, WORKER_ROLE};
+use crate::memory::file_in_memory;
 use crate::output::{Output, PassedOutput};
 use crate::process::Process;
-use crate::upgrade::Descriptors;
+use crate::upgrade::{Descriptors, Passed};
 
 /// How long a process may outlive its channel, and a channel its process.
 const PARTING: Duration = Duration::from_millis(500);
@@ -39,6 +44,8 @@ pub(crate) enum WorkerInput {
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
     pub(crate) pid: u32,
+    /// Its last requests; none of one that has nothing more to say.
+    pub(crate) requests: Option<File>,
     orders: UnboundedSender<Order>,
 }
 
@@ -47,7 +54,7 @@ enum Order {
     Tell(ToWorker, Option<OwnedFd>),
     Kill,
     /// Leave the worker to somebody else.
-    Release(oneshot::Sender<Released>),
+    Release(oneshot::Sender<Attended>),
 }
 
 impl WorkerHandle {
@@ -59,26 +66,33 @@ impl WorkerHandle {
         start: Start,
         inputs: Sender<(WorkerId, WorkerInput)>,
     ) -> io::Result<Self> {
-        let descriptors = [(listener, fd::LISTENER), (artifact, fd::ARTIFACT)];
+        let requests = new_requests()?;
+        let theirs = requests.try_clone()?.into();
+        let descriptors = [(listener, fd::LISTENER), (artifact, fd::ARTIFACT), (theirs, fd::RECENT)];
         let mut child: Child<ToWorker, FromWorker> = executable.spawn(WORKER_ROLE, descriptors)?;
         let worker = start.worker;
         child.channel.send(&ToWorker::Start(Box::new(start)));
-        Ok(Self::of(Attended { child, conversing: true, exited: None }, worker, inputs))
+        Ok(Self::of(Attended { child, conversing: true, exited: None }, requests, worker, inputs))
     }
 
     /// Has a worker attended.
-    fn of(attended: Attended, worker: WorkerId, inputs: Sender<(WorkerId, WorkerInput)>) -> Self {
+    fn of(
+        attended: Attended,
+        requests: File,
+        worker: WorkerId,
+        inputs: Sender<(WorkerId, WorkerInput)>,
+    ) -> Self {
         let (orders, ordered) = unbounded_channel();
         let pid = attended.child.process.pid();
         tokio::spawn(Attendant { worker, attended, ordered, inputs }.attend());
-        Self { pid, orders }
+        Self { pid, requests: Some(requests), orders }
     }
 
     /// Leaves the worker to somebody else. None if its last input has been told.
     pub(crate) async fn release(self) -> Option<Released> {
         let (release, released) = oneshot::channel();
         self.orders.send(Order::Release(release)).ok()?;
-        released.await.ok()
+        Some(Released { attended: released.await.ok()?, requests: self.requests? })
     }
 
     /// Goes on with a worker that somebody else had; with one that has nothing more to say, too.
@@ -90,8 +104,11 @@ impl WorkerHandle {
         inputs: Sender<(WorkerId, WorkerInput)>,
     ) -> io::Result<Self> {
         match passed {
-            Some(passed) => Ok(Self::of(passed.take(pid, descriptors)?, worker, inputs)),
-            None => Ok(Self { pid, orders: unbounded_channel().0 }),
+            Some(passed) => {
+                let Released { attended, requests } = passed.take(pid, descriptors)?;
+                Ok(Self::of(attended, requests, worker, inputs))
+            }
+            None => Ok(Self { pid, requests: None, orders: unbounded_channel().0 }),
         }
     }
 
@@ -111,6 +128,15 @@ impl WorkerHandle {
     }
 }
 
+/// A file for the last requests of a worker. Its length stays what it is: a worker that shortens what it has mapped would end itself.
+fn new_requests() -> io::Result<File> {
+    let file = file_in_memory("requests", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    file.set_len(recent::SIZE as u64)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
 /// A worker, and what of its end has come.
 #[derive(Debug)]
 struct Attended {
@@ -123,7 +149,10 @@ struct Attended {
 
 /// A worker that nobody attends to.
 #[derive(Debug)]
-pub(crate) struct Released(Attended);
+pub(crate) struct Released {
+    attended: Attended,
+    requests: File,
+}
 
 /// A worker on its way to another supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,6 +160,7 @@ pub(crate) struct PassedWorker {
     channel: PassedChannel<ToWorker, FromWorker>,
     stdout: PassedOutput,
     stderr: PassedOutput,
+    requests: Passed,
     conversing: bool,
     exited: Option<Exit>,
 }
@@ -138,12 +168,14 @@ pub(crate) struct PassedWorker {
 impl Released {
     /// What another supervisor needs to go on with it, besides its pid.
     pub(crate) fn pass(self, descriptors: &mut Descriptors) -> io::Result<PassedWorker> {
-        let Attended { child: Child { process, channel, stdout, stderr }, conversing, exited } = self.0;
+        let Self { attended, requests } = self;
+        let Attended { child: Child { process, channel, stdout, stderr }, conversing, exited } = attended;
         process.release();
         Ok(PassedWorker {
             channel: channel.pass(descriptors)?,
             stdout: stdout.pass(descriptors)?,
             stderr: stderr.pass(descriptors)?,
+            requests: descriptors.put(requests.into()),
             conversing,
             exited,
         })
@@ -151,8 +183,8 @@ impl Released {
 }
 
 impl PassedWorker {
-    fn take(self, pid: u32, descriptors: &mut Descriptors) -> io::Result<Attended> {
-        let Self { channel, stdout, stderr, conversing, exited } = self;
+    fn take(self, pid: u32, descriptors: &mut Descriptors) -> io::Result<Released> {
+        let Self { channel, stdout, stderr, requests, conversing, exited } = self;
         let process = match exited {
             Some(_) => Process::reaped(pid)?,
             None => Process::inherited(pid)?,
@@ -163,7 +195,8 @@ impl PassedWorker {
             stdout: Output::take(stdout, descriptors)?,
             stderr: Output::take(stderr, descriptors)?,
         };
-        Ok(Attended { child, conversing, exited })
+        let requests = descriptors.take(requests)?.into();
+        Ok(Released { attended: Attended { child, conversing, exited }, requests })
     }
 }
 
@@ -209,7 +242,7 @@ impl Attendant {
                     Order::Kill => process.kill(),
                     Order::Release(to) => {
                         // Without anybody who wants it, it is dropped, and its process with it.
-                        let _ = to.send(Released(self.attended));
+                        let _ = to.send(self.attended);
                         return;
                     }
                 },

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use http::Request;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use wasmcluster_core::app::Serving;
 
 use crate::connections::Activity;
 use crate::epoch::Ticker;
 use crate::instance::Instances;
+use crate::recent::RecentRequests;
 use crate::reports::Reports;
 use crate::served::Served;
 
@@ -25,6 +27,7 @@ pub(crate) struct App {
     /// Stands in where a client of HTTP/1.0 names no host.
     pub(crate) authority: http::uri::Authority,
     pub(crate) served: Served,
+    recent: RecentRequests,
     /// Requests that may still begin to wait for a place.
     turns: Semaphore,
     draining: AtomicBool,
@@ -40,6 +43,7 @@ impl App {
         ticker: Ticker,
         places: &'static Semaphore,
         authority: http::uri::Authority,
+        recent: RecentRequests,
     ) -> &'static Self {
         Box::leak(Box::new(Self {
             instances,
@@ -52,6 +56,7 @@ impl App {
             ticker,
             places,
             authority,
+            recent,
             draining: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
             finished: Notify::new(),
@@ -92,16 +97,16 @@ impl App {
 /// Counts one request as unfinished until it is dropped.
 pub(crate) struct Ticket {
     app: &'static App,
-    /// Of a request: its connection, and when it came.
-    request: Option<(Activity, Instant)>,
+    /// Of a request: its connection, when it came, and its number.
+    request: Option<(Activity, Instant, u64)>,
 }
 
 impl Ticket {
     /// For a request on a connection.
-    pub(crate) fn of(app: &'static App, activity: Activity) -> Self {
+    pub(crate) fn of<B>(app: &'static App, activity: Activity, request: &Request<B>) -> Self {
         activity.request_began();
         let mut ticket = Self::detached(app);
-        ticket.request = Some((activity, Instant::now()));
+        ticket.request = Some((activity, Instant::now(), app.recent.began(request)));
         ticket
     }
 
@@ -114,8 +119,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some((activity, began)) = &self.request {
+        if let Some((activity, began, number)) = &self.request {
             activity.request_ended();
+            self.app.recent.ended(*number);
             self.app.served.ended(began.elapsed());
         }
         if self.app.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 && self.app.is_draining() {

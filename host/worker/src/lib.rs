@@ -37,6 +37,7 @@ mod peers;
 mod probe;
 mod pulse;
 mod reached;
+mod recent;
 mod reports;
 mod respond;
 mod response;

@@ -57,7 +57,7 @@ impl Service<Request<Incoming>> for Responder {
     type Future = Responding;
 
     fn call(&self, request: Request<Incoming>) -> Responding {
-        let ticket = Ticket::of(self.app, self.activity.clone());
+        let ticket = Ticket::of(self.app, self.activity.clone(), &request);
         let http1 = request.version() <= Version::HTTP_11;
         let head_only = request.method() == Method::HEAD;
         let last = ends_connection(&request) | self.counts_the_last();

@@ -28,6 +28,7 @@ use crate::output::LogPipe;
 use crate::parent::inherited;
 use crate::probe::probe;
 use crate::pulse::{self, Footprint, pulse};
+use crate::recent::RecentRequests;
 use crate::reports::Reports;
 use crate::sandbox::{self, Reach};
 use crate::trap;
@@ -109,6 +110,7 @@ impl Server {
 
         let (listener, authority) = listener()?;
         let (footprint, program) = (Footprint::open()?, Program::mapped());
+        let recent = RecentRequests::map(&inherited(fd::RECENT))?;
         // What the worker needs for itself is open. What its guest was granted is opened by the rights of who runs it.
         let user = match user {
             Some(user) => sandbox::turn_into(&user)
@@ -137,7 +139,7 @@ impl Server {
         let connections = Arc::new(Connections::new(&serving));
         let protocols = Arc::new(Protocols::new(&serving));
         let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
-        let app = App::start(instances, serving, reports, ticker, places, authority);
+        let app = App::start(instances, serving, reports, ticker, places, authority, recent);
         Self::prove(app).await?;
         if let Some(path) = &app.serving.probe {
             probe(app, &protocols, path).await?;

@@ -101,8 +101,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let pid = placed.map(|placed| placed.handle.pid);
         // It is still there: what is done about it comes after what is said of it.
         if let (Notice::WorkerStuck { .. } | Notice::WorkerSilent { .. }, Some(placed)) = (&notice, placed) {
-            let (slot, pid) = (placed.slot, placed.handle.pid);
-            (self.means.records)(Record::WorkerHeld { slot, pid, symptoms: symptoms(pid) });
+            let (slot, handle) = (placed.slot, &placed.handle);
+            let symptoms = symptoms(handle.pid, handle.requests.as_ref());
+            (self.means.records)(Record::WorkerHeld { slot, pid: handle.pid, symptoms });
         }
         let slots = self.cluster.active().count();
         let record = Record::Cluster { pid, notice: notice.clone() };
