@@ -68,13 +68,15 @@ fn what_is_given_to_the_host_in_one_call() {
     });
 }
 
-/// try: fields past `--max-field-size` | 500 | others are served
+/// try: fields past `--max-field-size` | 500, the log names the flag, counted | others are served
 #[test]
 fn header_fields() {
     Server::of_both_zoos(&["--max-field-size", "1KiB"], |server| {
         server.get("/headers?size=400&count=2").expect_status(200);
         server.get("/headers?size=400&count=3").expect_status(500);
+        server.wait_for_stderr("hint: raise `--max-field-size` if that is to be expected");
         server.get("/").expect_status(200);
+        expect_reached(server, &[("max-field-size", 1)]);
     });
     Server::of_both_zoos(&[], |server| {
         server.get("/headers?size=1000&count=120").expect_status(200);

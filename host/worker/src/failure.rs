@@ -8,6 +8,7 @@ use wasmcluster_core::message::ReportKind;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use crate::app::App;
 use crate::call::{Exchange, Upload};
@@ -24,6 +25,8 @@ pub(crate) enum Failure {
     TooManyResources,
     /// It gave the host more in one call than it may.
     TooMuchAtOnce,
+    /// It made a larger list of header fields than it may. (Of 0.3 the guest hears of it, and goes on.)
+    FieldsTooLarge,
     /// The body of its response has more than it may have.
     ResponseTooLarge,
     /// There was no room for its instance.
@@ -42,6 +45,7 @@ impl Failure {
         match self {
             Self::TooManyResources => Some(Limit::MaxResources),
             Self::TooMuchAtOnce => Some(Limit::MaxHostcallSize),
+            Self::FieldsTooLarge => Some(Limit::MaxFieldSize),
             Self::ResponseTooLarge => Some(Limit::MaxResponseSize),
             Self::TimedOut => Some(Limit::Timeout),
             Self::Trapped(_) | Self::NoRoom | Self::Exited(_) | Self::NoAnswer(_) => None,
@@ -57,6 +61,8 @@ impl From<wasmtime::Error> for Failure {
             Self::NoRoom
         } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
             Self::TooManyResources
+        } else if matches!(error.downcast_ref(), Some(FieldMapError::TotalSizeTooBig)) {
+            Self::FieldsTooLarge
         } else if is_fuel(&error) {
             Self::TooMuchAtOnce
         } else {
@@ -95,6 +101,14 @@ impl App {
                     ReportKind::Limit,
                     "the guest gave the host more in one call than it may",
                     Some("raise `--max-hostcall-size` if that is to be expected".into()),
+                );
+            }
+            Failure::FieldsTooLarge => {
+                self.served.trapped();
+                self.reports.say(
+                    ReportKind::Limit,
+                    "the guest made a larger list of header fields than it may",
+                    Some("raise `--max-field-size` if that is to be expected".into()),
                 );
             }
             Failure::ResponseTooLarge => self.reports.say(
@@ -139,6 +153,7 @@ impl App {
             Failure::Trapped(_)
             | Failure::TooManyResources
             | Failure::TooMuchAtOnce
+            | Failure::FieldsTooLarge
             | Failure::ResponseTooLarge
             | Failure::Exited(_)
             | Failure::NoAnswer(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed"),

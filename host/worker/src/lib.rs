@@ -21,6 +21,7 @@ mod early;
 mod engine;
 mod epoch;
 mod failure;
+mod fields;
 mod grants;
 mod guest;
 mod handover;

@@ -6,6 +6,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use crate::early;
+use crate::fields;
 use crate::outgoing;
 use crate::state::State;
 
@@ -30,6 +31,7 @@ pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<S
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         early::add_to_linker(&mut linker)?;
+        fields::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

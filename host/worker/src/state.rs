@@ -75,6 +75,15 @@ impl State {
 }
 
 impl State {
+    /// It wanted more in a list of header fields than there may be.
+    pub(crate) fn too_many_fields(&mut self) {
+        let most = self.hooks.grants.limits().field_size;
+        self.too_much(
+            Limit::MaxFieldSize,
+            format!("the guest wanted more than {most} bytes of header fields"),
+        );
+    }
+
     fn too_much(&mut self, limit: Limit, message: String) {
         if !std::mem::replace(&mut self.said, true) {
             reached(limit);
