@@ -195,7 +195,10 @@ fn a_component_that_traps_while_starting() {
         assert_eq!(refused.stdout, "", "{}", refused.explain());
         // What the guest says for itself comes before.
         refused.expect_stderr("stderr | this component refuses to start");
-        let own: Vec<_> = refused.said().filter(|line| !line.starts_with("slot ")).collect();
+        let is_frame = |line: &&str| line.starts_with("    at function ");
+        assert!(refused.said().filter(is_frame).count() > 2, "{}", refused.explain());
+        let own = refused.said().filter(|line| !line.starts_with("slot ") && !is_frame(line));
+        let own: Vec<_> = own.collect();
         let [error, hint] = own[..] else { panic!("not an error and a hint{}", refused.explain()) };
         assert!(error.starts_with("error: the component traps while starting: "), "{error}");
         assert!(hint.starts_with("hint: "), "{hint}");

@@ -183,11 +183,12 @@ mod intruded {
     use std::process::Command;
 
     use nix::errno::Errno;
+    use nix::fcntl::{Flock, FlockArg};
     use nix::sys::signal::Signal;
 
     use super::*;
     use crate::support::intruder::{Intruder, Outcome};
-    use crate::support::{Program, Starting, binary, component};
+    use crate::support::{Program, Starting, binary, component, eventually};
 
     const REFUSED: Outcome = Outcome::Returned(-(libc::EACCES as i64));
     const HERE: Option<u64> = Some(libc::AT_FDCWD as u64);
@@ -287,6 +288,36 @@ mod intruded {
         if confinement(&server) == "full" {
             assert!(!opens(server.worker(), "/etc/passwd"));
         }
+    }
+
+    /// try: opening `/etc/passwd`, `execve`, a socket, `kill`, by who compiles a component | `EACCES` or `EPERM` | nobody
+    #[test]
+    fn a_builder_sees_nothing_but_what_it_writes_to() {
+        let cache = tempfile::tempdir().unwrap();
+        let lock = File::create(cache.path().join("lock")).unwrap();
+        // It waits for whoever compiles already.
+        let lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+        let program = program(["serve".as_ref(), component("hello-p2").as_os_str()]);
+        let program =
+            program.args(["--addr", "127.0.0.1:0", "-i", "1", "--sandbox", "required", "--cache-dir"]);
+        let running = program.arg(cache.path()).start();
+        let builder = eventually("a builder", || children(running.pid()).first().copied());
+        let intruder = Intruder::while_in(Sysno::flock, builder);
+        let open = |path: &str| intruder.call(Sysno::openat, &name(path), &[HERE, None, Some(0)]);
+        for path in ["/etc/passwd", "/proc/self/mem", "."] {
+            assert_eq!(open(path), REFUSED, "{path}");
+        }
+        let its_own = cache.path().join("lock");
+        assert!(matches!(open(its_own.to_str().unwrap()), Outcome::Returned(0..)));
+        let refused = Outcome::Returned(-(libc::EPERM as i64));
+        let supervisor = u64::from(running.pid());
+        assert_eq!(intruder.call(Sysno::execve, b"/bin/sh\0", &[None, Some(0), Some(0)]), refused);
+        let stream = [Some(libc::AF_INET as u64), Some(libc::SOCK_STREAM as u64)];
+        assert_eq!(intruder.call(Sysno::socket, b"", &stream), refused);
+        assert_eq!(intruder.call(Sysno::kill, b"", &[Some(supervisor), Some(0)]), refused);
+        drop((intruder, lock));
+        let serves = |text: &str| text.contains("Serving HTTP").then_some(());
+        assert!(running.stderr.wait_for(PATIENCE, serves).is_some(), "{}", running.explain());
     }
 
     /// Its runtime waits for events, and cannot do without.

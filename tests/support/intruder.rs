@@ -32,6 +32,11 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 impl Intruder {
     /// Waits until it does nothing.
     pub(crate) fn into(pid: u32) -> Self {
+        Self::while_in(Sysno::epoll_wait, pid)
+    }
+
+    /// Waits until it is in such a call.
+    pub(crate) fn while_in(call: Sysno, pid: u32) -> Self {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap());
         eventually("a worker that waits", || {
             ptrace::attach(pid).expect("may be traced: it descends from this process");
@@ -39,7 +44,7 @@ impl Intruder {
             let stopped = waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
             assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
             let waits_in = ptrace::getregs(pid).unwrap().orig_rax;
-            (waits_in == u64::try_from(Sysno::epoll_wait.id()).unwrap()).then_some(intruder)
+            (waits_in == u64::try_from(call.id()).unwrap()).then_some(intruder)
         })
     }
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Guest, GuestLimits, Serving, User};
+use crate::app::{Guest, GuestLimits, Sandbox, Serving, User};
 use crate::cluster::{Generation, SlotId, Wear, WorkerId};
 use crate::limit::{Limit, Reached};
 use crate::rejection::Rejection;
@@ -280,6 +280,8 @@ pub enum ToBuilder {
         expected: Option<String>,
         /// Whether to keep the component in [`fd::KEPT`].
         keep: bool,
+        /// Whether the kernel confines the builder.
+        sandbox: Sandbox,
     },
 }
 

@@ -17,4 +17,13 @@ impl Rejection {
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: Some(hint.into()) }
     }
+
+    /// One because the kernel does not have all that `--sandbox required` asks for.
+    #[must_use]
+    pub fn unsandboxed(missing: &str) -> Self {
+        Self::new(
+            format!("the sandbox that is required cannot be had: {missing}"),
+            "`--sandbox best-effort` does without what this machine does not have",
+        )
+    }
 }

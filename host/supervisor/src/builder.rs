@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use wasmcluster_core::app::Sandbox;
 use wasmcluster_core::cluster::Exit;
 use wasmcluster_core::message::{Built, FromBuilder, ToBuilder, fd};
 
@@ -38,6 +39,8 @@ pub(crate) struct Task {
     pub(crate) expected: Option<String>,
     /// Where it is kept, if it is.
     pub(crate) kept: Option<OwnedFd>,
+    /// Whether the kernel confines whoever compiles it.
+    pub(crate) sandbox: Sandbox,
 }
 
 /// Compiles and links a component, or finds it in the cache. Dropping the future kills the builder.
@@ -47,14 +50,14 @@ pub(crate) async fn build(
     cache: &Cache,
     records: &mut impl FnMut(Record),
 ) -> Result<Built, ServeError> {
-    let Task { name, bytes, expected, kept } = task;
+    let Task { name, bytes, expected, kept, sandbox } = task;
     let directory = cache.directory().map_err(ServeError::Spawn)?;
     let keep = kept.is_some();
     let descriptors = [(bytes, fd::COMPONENT), (directory, fd::CACHE)].into_iter();
     let descriptors = descriptors.chain(kept.map(|kept| (kept, fd::KEPT)));
     let mut child: Child<ToBuilder, FromBuilder> =
         executable.spawn(BUILDER_ROLE, descriptors).map_err(ServeError::Spawn)?;
-    child.channel.send(&ToBuilder::Build { name: name.clone(), expected, keep });
+    child.channel.send(&ToBuilder::Build { name: name.clone(), expected, keep, sandbox });
 
     let mut stage = Stage::Looking;
     let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);

@@ -9,6 +9,8 @@ mod files;
 mod privileges;
 mod violation;
 
+use std::os::fd::BorrowedFd;
+
 use nix::sys::resource::{Resource, setrlimit};
 use wasmcluster_core::app::{DirGrant, Guest, Sandbox};
 use wasmcluster_core::message::Confinement;
@@ -68,6 +70,25 @@ pub(crate) fn enter(wanted: Sandbox, reach: &Reach) -> Result<Confinement, Strin
     match wanted {
         Sandbox::Required => Err(missing.join("; ")),
         _ => Ok(Confinement::Partial { missing }),
+    }
+}
+
+/// Confines a builder, which runs no guest, but a compiler on what strangers wrote. It needs nothing but its directories.
+///
+/// # Errors
+/// Fails where more is wanted than this kernel gives; the message says what is missing.
+pub(crate) fn enter_builder(wanted: Sandbox, directories: &[BorrowedFd<'_>]) -> Result<(), String> {
+    if wanted == Sandbox::Off {
+        return Ok(());
+    }
+    let core = setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| format!("limits: {error}"));
+    let files = files::restrict_to(directories).map_err(|reason| format!("Landlock: {reason}"));
+    let calls = calls::restrict_builder().map_err(|reason| format!("seccomp: {reason}"));
+    let missing: Vec<_> = [core, files, calls].into_iter().filter_map(Result::err).collect();
+    match (missing.as_slice(), wanted) {
+        // Workers find the same missing, and say so.
+        ([], _) | (_, Sandbox::BestEffort) => Ok(()),
+        _ => Err(missing.join("; ")),
     }
 }
 

@@ -127,12 +127,8 @@ impl Server {
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 
         // From here on nothing is opened, and no guest has run yet. Threads that begin later are confined with this one.
-        let confinement = sandbox::enter(wanted, &reach).map_err(|missing| {
-            Rejection::new(
-                format!("the sandbox that is required cannot be had: {missing}"),
-                "`--sandbox best-effort` does without what this machine does not have",
-            )
-        })?;
+        let confinement =
+            sandbox::enter(wanted, &reach).map_err(|missing| Rejection::unsandboxed(&missing))?;
         let permits = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let places: &'static Semaphore = Box::leak(Box::new(Semaphore::new(permits)));
         let ticker = Ticker::start(engine, places, permits)?;

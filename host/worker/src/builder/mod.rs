@@ -9,9 +9,12 @@ mod kept;
 
 use std::fs::File;
 use std::io::Read;
+use std::iter;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
+use wasmcluster_core::app::Sandbox;
 use wasmcluster_core::message::{Built, FromBuilder, Needs, ToBuilder, fd};
 use wasmcluster_core::rejection::Rejection;
 use wasmtime::Engine;
@@ -43,8 +46,12 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut supervisor = Supervisor::new()?;
     // What is read from here on comes from strangers, and nothing takes more than our user may.
     sandbox::give_up_capabilities()?;
-    let ToBuilder::Build { name, expected, keep } = supervisor.receive()?;
-    let answer = match build(&mut supervisor, &name, expected.as_deref(), keep) {
+    let ToBuilder::Build { name, expected, keep, sandbox } = supervisor.receive()?;
+    let directories = Directories { cache: inherited(fd::CACHE), kept: keep.then(|| inherited(fd::KEPT)) };
+    let answer = match directories
+        .confine(sandbox)
+        .and_then(|()| build(&mut supervisor, &name, expected.as_deref(), directories))
+    {
         Ok(built) => FromBuilder::Built(built),
         Err(Refusal::Rejected(rejection)) => FromBuilder::Rejected(rejection),
         Err(Refusal::Cache(error)) => FromBuilder::CacheFailed { message: error.to_string() },
@@ -63,11 +70,26 @@ enum Refusal {
     Parent(#[from] ParentError),
 }
 
+/// All that a builder writes to.
+struct Directories {
+    cache: OwnedFd,
+    /// Where components are kept, if this one is to be.
+    kept: Option<OwnedFd>,
+}
+
+impl Directories {
+    /// From here on there is nothing else.
+    fn confine(&self, wanted: Sandbox) -> Result<(), Refusal> {
+        let all: Vec<_> = iter::once(&self.cache).chain(&self.kept).map(AsFd::as_fd).collect();
+        sandbox::enter_builder(wanted, &all).map_err(|missing| Rejection::unsandboxed(&missing).into())
+    }
+}
+
 fn build(
     supervisor: &mut Supervisor,
     name: &str,
     expected: Option<&str>,
-    keep: bool,
+    Directories { cache, kept }: Directories,
 ) -> Result<Built, Refusal> {
     let mut bytes = Vec::new();
     File::from(inherited(fd::COMPONENT))
@@ -80,8 +102,10 @@ fn build(
             "push the component again",
         )));
     }
-    let mut built = artifact(supervisor, name, &bytes, digest)?;
-    if keep && let Err(error) = kept::keep(&inherited(fd::KEPT), &built.digest, &bytes) {
+    let mut built = artifact(supervisor, cache, (name, &bytes), digest)?;
+    if let Some(kept) = kept
+        && let Err(error) = kept::keep(&kept, &built.digest, &bytes)
+    {
         built.not_kept = Some(error.to_string());
     }
     Ok(built)
@@ -90,8 +114,8 @@ fn build(
 /// Finds the artifact, or makes it.
 fn artifact(
     supervisor: &mut Supervisor,
-    name: &str,
-    bytes: &[u8],
+    cache: OwnedFd,
+    (name, bytes): (&str, &[u8]),
     digest: [u8; 32],
 ) -> Result<Built, Refusal> {
     let inspected = inspect::component(name, bytes)?;
@@ -101,7 +125,7 @@ fn artifact(
     })?;
     let key = Sha256::new().chain_update(engine::fingerprint(&engine)).chain_update(digest).finalize();
 
-    let cache = Cache::new(inherited(fd::CACHE), hex(&key));
+    let cache = Cache::new(cache, hex(&key));
     let mut replaced_damaged = false;
     let found = |entry: Entry, cached, replaced_damaged| Built {
         artifact: entry.artifact,

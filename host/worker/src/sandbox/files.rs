@@ -1,6 +1,7 @@
 //! Files, TCP and signals: by Landlock.
 
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -38,7 +39,31 @@ const DNS: u16 = 53;
 /// # Errors
 /// Fails where the kernel does not help, or with a part of it only. As much as it can is done all the same.
 pub(super) fn restrict(reach: &Reach) -> Result<(), String> {
-    let RestrictionStatus { ruleset, landlock, .. } = apply(reach).map_err(|error| error.to_string())?;
+    judge(apply(reach))
+}
+
+/// From now on nothing can be opened or made but in these directories, nor connected to.
+///
+/// # Errors
+/// As [`restrict`].
+pub(super) fn restrict_to(directories: &[BorrowedFd<'_>]) -> Result<(), String> {
+    let apply = || {
+        let mut rules = Ruleset::default()
+            .handle_access(AccessFs::from_all(WANTED))?
+            .handle_access(AccessNet::from_all(WANTED))?
+            .scope(Scope::from_all(WANTED))?
+            .create()?;
+        for directory in directories {
+            rules = rules.add_rule(PathBeneath::new(directory, write()))?;
+        }
+        rules.restrict_self()
+    };
+    judge(apply())
+}
+
+/// What there is to say of it.
+fn judge(applied: Result<RestrictionStatus, RulesetError>) -> Result<(), String> {
+    let RestrictionStatus { ruleset, landlock, .. } = applied.map_err(|error| error.to_string())?;
     match (ruleset, landlock) {
         (RulesetStatus::FullyEnforced, _) => Ok(()),
         (_, LandlockStatus::NotImplemented) => Err("this kernel does not have it".into()),
