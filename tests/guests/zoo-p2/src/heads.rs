@@ -21,6 +21,20 @@ pub fn headers(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts one field into a response in every way that there is, and says what came of each.
+pub fn field(query: &Query, out: ResponseOutparam) -> io::Result<()> {
+    let name = query.text("name").unwrap_or_default();
+    let value = query.text("value").unwrap_or_default().as_bytes().to_vec();
+    let fields = Fields::new();
+    let appended = fields.append(name, &value);
+    let set = fields.set(name, &[value.clone()]);
+    let made = Fields::from_list(&[(name.to_owned(), value)]).map(drop);
+    let mut body = respond::start(out, 200, fields);
+    body.write(format!("append: {appended:?}\nset: {set:?}\nfrom-list: {made:?}\n").as_bytes())?;
+    body.finish(None);
+    Ok(())
+}
+
 pub fn handles(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     let n = query.maybe_number("n");
     let mut held = Vec::new();

@@ -41,6 +41,7 @@ fn route(query: &Query, request: IncomingRequest, out: ResponseOutparam) -> io::
         "/trailers" => bodies::trailers(out),
 
         "/headers" => heads::headers(query, out),
+        "/field" => heads::field(query, out),
         "/handles" => heads::handles(query, out),
         "/status" => heads::status(query, out),
         "/inspect" => respond::answer(out, heads::inspect(&request)),

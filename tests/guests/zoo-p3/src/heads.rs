@@ -20,6 +20,21 @@ pub fn headers(query: &Query) -> Response {
     })
 }
 
+/// Puts one field into a response in every way that there is, and says what came of each.
+pub fn field(query: &Query) -> Response {
+    let name = query.text("name").unwrap_or_default();
+    let value = query.text("value").unwrap_or_default().as_bytes().to_vec();
+    let fields = Fields::new();
+    let appended = fields.append(name, &value);
+    let set = fields.set(name, &[value.clone()]);
+    let made = Fields::from_list(&[(name.to_owned(), value)]).map(drop);
+    let said = format!("append: {appended:?}\nset: {set:?}\nfrom-list: {made:?}\n");
+    respond::start(200, fields, async |body| {
+        body.write(said.into_bytes()).await?;
+        Ok(None)
+    })
+}
+
 pub fn handles(query: &Query) -> Response {
     let n = query.maybe_number("n");
     let mut held = Vec::new();

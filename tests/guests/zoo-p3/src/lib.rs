@@ -34,6 +34,7 @@ impl Guest for Zoo {
             "/trailers" => bodies::trailers(),
 
             "/headers" => heads::headers(&query),
+            "/field" => heads::field(&query),
             "/handles" => heads::handles(&query),
             "/status" => heads::status(&query),
             "/inspect" => respond::answer(heads::inspect(&request)),
