@@ -200,6 +200,84 @@ fn headers_of_a_response_beyond_all_bounds_are_an_error_of_the_guest() {
     });
 }
 
+/// Asks for a response with one header, and fails unless the guest is refused it in every way to set one, and the client gets
+/// what it gets without.
+#[track_caller]
+fn expect_no_field(server: &Server, name: &str, value: &str, refusal: &str) {
+    let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let path = format!("/field?name={}&value={}", escaped(name), escaped(value));
+    let mut client = server.connect();
+    let answer = client.get(&path).expect_status(200);
+    for way in ["append", "set", "from-list"] {
+        let refused = format!("{way}: Err(HeaderError::{refusal}");
+        assert!(answer.text().contains(&refused), "{name:?}: {value:?} got {}", answer.text());
+    }
+    let mut names: Vec<_> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "date"], "{name:?}: {value:?} got {}", answer.head);
+    // Nor has anything come behind it.
+    assert_eq!(client.get("/").expect_status(200).text(), "hello from the zoo\n");
+}
+
+/// try: CR, LF or NUL in a header of a response, and another header or response behind it | refused to the guest | nobody
+#[test]
+fn no_header_makes_two_of_one() {
+    Server::of_both_zoos(&[], |server| {
+        let worker = server.worker();
+        for injected in [
+            "\r\nset-cookie: a=b",
+            "\nset-cookie: a=b",
+            "\rset-cookie: a=b",
+            "\r\n folded",
+            "\0",
+            "\x7f",
+            "\r\n",
+        ] {
+            expect_no_field(server, "x-field", &format!("value{injected}"), "InvalidSyntax");
+            expect_no_field(server, &format!("x-field: value{injected}"), "value", "InvalidSyntax");
+        }
+        let response = "\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nsee";
+        expect_no_field(server, "x-field", response, "InvalidSyntax");
+        for name in ["", " x-field", "x-field ", "x field", "x-field:", "x-\u{fc}"] {
+            expect_no_field(server, name, "value", "InvalidSyntax");
+        }
+        assert_eq!(server.worker(), worker);
+    });
+}
+
+/// try: `connection`, `transfer-encoding`, `upgrade`, `host` and the like in a response | refused to the guest | nobody
+#[test]
+fn headers_of_the_connection_are_not_for_the_guest() {
+    Server::of_both_zoos(&[], |server| {
+        let worker = server.worker();
+        for (name, value) in [
+            ("connection", "close"),
+            ("Connection", "upgrade"),
+            ("keep-alive", "timeout=1"),
+            ("proxy-connection", "close"),
+            ("proxy-authenticate", "Basic"),
+            ("transfer-encoding", "chunked"),
+            ("TRANSFER-ENCODING", "identity"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
+            ("host", "elsewhere.invalid"),
+        ] {
+            expect_no_field(server, name, value, "Forbidden");
+        }
+        assert_eq!(server.worker(), worker);
+    });
+}
+
+/// To show that these tests would see it.
+#[test]
+fn a_header_of_the_guest_is_sent() {
+    Server::of_both_zoos(&[], |server| {
+        let answer = server.get("/field?name=x-field&value=a%20b").expect_status(200);
+        assert_eq!(answer.header("x-field"), Some("a b"));
+        assert_eq!(answer.text(), "append: Ok(())\nset: Ok(())\nfrom-list: Ok(())\n");
+    });
+}
+
 #[test]
 fn trailers_of_a_response_reach_a_client_that_wants_them() {
     Server::of_both_zoos(&[], |server| {
