@@ -1,5 +1,6 @@
 //! Rules about the code itself: what may depend on what, and what must not be written where.
 
+mod fuzz;
 mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -231,27 +232,6 @@ fn every_topic_of_the_tests_is_compiled() {
             text.lines().any(|line| line.trim_start_matches("pub(crate) ") == format!("mod {module};"))
         };
         assert!(parents.iter().any(declared), "{name} is in no module");
-    }
-}
-
-#[test]
-fn every_fuzz_target_is_built_and_has_something_to_begin_with() {
-    let manifest: toml::Table =
-        fs::read_to_string(repository("tests/fuzz/Cargo.toml")).unwrap().parse().unwrap();
-    let built: BTreeSet<_> = manifest["bin"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|bin| bin["name"].as_str().unwrap().to_owned())
-        .collect();
-    let name = |(name, _): (String, _)| name.rsplit('/').next().unwrap().trim_end_matches(".rs").to_owned();
-    assert_eq!(sources("tests/fuzz/fuzz_targets").into_iter().map(name).collect::<BTreeSet<_>>(), built);
-    let kept = fs::read_dir(repository("tests/fuzz/corpus")).unwrap().flatten();
-    assert_eq!(kept.map(|kept| kept.file_name().into_string().unwrap()).collect::<BTreeSet<_>>(), built);
-    for target in built {
-        let files = fs::read_dir(repository(&format!("tests/fuzz/corpus/{target}"))).unwrap().count();
-        // Each is run at every start, and read by nobody.
-        assert!((10..=100).contains(&files), "{target}: {files} files");
     }
 }
 
