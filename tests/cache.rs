@@ -122,6 +122,18 @@ fn it_is_made_in_the_users_home_for_the_user_alone() {
     assert_eq!(fs::metadata(cache).unwrap().mode() & 0o777, 0o700);
 }
 
+/// Where homes are small, caches are elsewhere.
+#[test]
+fn it_may_be_within_what_a_symbolic_link_leads_to() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("elsewhere")).unwrap();
+    symlink("elsewhere", place.path().join(".cache")).unwrap();
+    let server =
+        Server::of("hello-p2").own_cache().env("XDG_CACHE_HOME", place.path().join(".cache")).start();
+    server.get("/").expect_status(200);
+    assert!(fs::read_dir(place.path().join("elsewhere/wasmcluster")).unwrap().count() > 0);
+}
+
 #[test]
 fn a_second_start_does_not_compile() {
     let cache = Cache::with("hello-p2");

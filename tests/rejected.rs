@@ -5,7 +5,7 @@ mod usage;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::Command;
 
 use nix::unistd::geteuid;
@@ -338,6 +338,21 @@ fn a_cache_of_another_user() {
     let refused = program.run();
     let (error, _) = refused.expect_refusal(CACHE);
     assert!(error.contains(" belongs to user ") && error.ends_with(", not to us"), "{error}");
+}
+
+/// try: a symbolic link as the cache directory, also `link/`, also to nowhere | refused, exit code 5 | no process is left
+#[test]
+fn a_cache_that_is_a_symbolic_link() {
+    for (target, given) in [("own", "link"), ("own", "link/"), ("own", "./link/."), ("nowhere", "link")] {
+        let program = serve(["--cache-dir", given]);
+        fs::create_dir(program.work().join("own")).unwrap();
+        symlink(target, program.work().join("link")).unwrap();
+        let refused = program.run();
+        let (error, hint) = refused.expect_refusal(CACHE);
+        assert_eq!(error, format!("the cache directory `{given}` is a symbolic link"));
+        assert_eq!(hint, "name the directory that it leads to with `--cache-dir`");
+        assert_eq!(fs::read_dir(refused.place.path().join("work/own")).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -28,6 +28,12 @@ pub enum CacheError {
         /// Why.
         source: io::Error,
     },
+    /// It is somewhere else, and where may change with a link that we do not look at again.
+    #[error("the cache directory `{}` is a symbolic link", .path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// Another user could put native code there.
     #[error("the cache directory `{}` belongs to user {owner}, not to us", .path.display())]
     NotOurs {
@@ -72,6 +78,7 @@ impl CacheError {
             Self::Open { .. } | Self::NotOurs { .. } | Self::Unusable { .. } => {
                 Some("choose a directory that this user can write with `--cache-dir`".into())
             }
+            Self::Link { .. } => Some("name the directory that it leads to with `--cache-dir`".into()),
             Self::WritableByOthers { path, .. } => Some(format!(
                 "compiled code is run as it is found there: `chmod go-w {}`, or choose another with `--cache-dir`",
                 path.display()
@@ -91,10 +98,15 @@ pub(crate) struct Cache {
 impl Cache {
     /// Opens the directory, creating it where it is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
-        let failed = |source| CacheError::Open { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        // With a slash or a dot behind its name, a link would be followed whatever the flags say.
+        let place: PathBuf = path.components().collect();
+        let failed = |source| match place.is_symlink() {
+            true => CacheError::Link { path: path.to_owned() },
+            false => CacheError::Open { path: path.to_owned(), source },
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let directory = open(&place, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
         let stat = fstat(&directory).map_err(|errno| failed(errno.into()))?;
         if stat.st_uid != geteuid().as_raw() {
             return Err(CacheError::NotOurs { path: path.to_owned(), owner: stat.st_uid });
