@@ -1,5 +1,7 @@
 //! Guests that take too much, fall over, or talk too much: what it costs them, and what it costs nobody else.
 
+mod after;
+mod answering;
 mod clients;
 mod guests;
 

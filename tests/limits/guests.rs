@@ -18,7 +18,7 @@ fn memory() {
 }
 
 /// `serve` of a component.
-fn serve(component: Vec<u8>) -> Program {
+pub(super) fn serve(component: Vec<u8>) -> Program {
     let program = program(["serve", "app.wasm", "--addr", "127.0.0.1:0", "--instances", "1"]);
     program.file("app.wasm", component)
 }
