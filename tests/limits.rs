@@ -4,6 +4,7 @@ mod after;
 mod answering;
 mod clients;
 mod guests;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -27,7 +27,10 @@ const WIDEST: usize = 130;
 
 /// Where rows are, in the order of the page.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Hostile guests", &["limits", "limits::after", "limits::guests", "traps", "http::response", "isolation"]),
+    (
+        "Hostile guests",
+        &["limits", "limits::after", "limits::guests", "limits::memory", "traps", "http::response", "isolation"],
+    ),
     ("Grants", &["grants"]),
     (
         "Hostile clients",

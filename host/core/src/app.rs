@@ -42,7 +42,7 @@ pub struct Guest {
 /// How much a guest may have. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestLimits {
-    /// Largest linear memory of one instance; growing past it fails.
+    /// Linear memory of one instance, all of it; growing past it fails.
     pub memory_size: u64,
     /// Elements of its largest table; growing past it fails.
     pub table_elements: u32,

@@ -26,6 +26,8 @@ pub(crate) struct State {
     hooks: Hooks,
     /// Made at the first use: most requests never touch it, and it seeds two random generators.
     wasi: Option<Box<WasiCtx>>,
+    /// What its memories were granted, all of them, in bytes.
+    memory: u64,
     /// What was too much is counted and said once: a guest may try again a million times.
     said: bool,
     /// Whether the body of the next response is read from the moment it is made.
@@ -45,6 +47,7 @@ impl State {
             http,
             hooks: Hooks { grants: Arc::clone(grants), budget: None },
             wasi: None,
+            memory: 0,
             said: false,
             reads_early: false,
             head_only: false,
@@ -94,13 +97,26 @@ impl State {
 }
 
 impl ResourceLimiter for State {
-    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let most = self.hooks.grants.limits().memory_size;
-        if desired as u64 > most {
+        // A component has as many memories as it likes.
+        let all = self.memory.saturating_add(desired.saturating_sub(current) as u64);
+        if all > most {
             self.too_much(Limit::MaxMemorySize, format!("the guest wanted more than {most} bytes of memory"));
             return Ok(false);
         }
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+        let granted = maximum.is_none_or(|maximum| desired <= maximum);
+        if granted {
+            // Where the kernel then does not have it, it counts all the same: a failure that is reported need not be one of what
+            // was granted last.
+            self.memory = all;
+        }
+        Ok(granted)
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
