@@ -3,6 +3,7 @@
 mod after;
 mod answering;
 mod clients;
+mod crowd;
 mod guests;
 mod memory;
 

@@ -1,8 +1,11 @@
 //! HTTP/1.1 by hand, for what a well-behaved client would not send, and to see each byte that comes.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::PATIENCE;
 
@@ -69,8 +72,22 @@ impl RawClient {
         Self::try_connect(addr).unwrap_or_else(|error| panic!("failed to connect to {addr}: {error}"))
     }
 
+    /// From an address of this machine, by IPv4.
+    #[track_caller]
+    pub(crate) fn connect_from(from: Ipv4Addr, addr: SocketAddr) -> Self {
+        let (SocketAddr::V4(addr), from) = (addr, SocketAddrV4::new(from, 0)) else { panic!("{addr}") };
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(socket.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
+        connect(socket.as_raw_fd(), &SockaddrIn::from(addr))
+            .unwrap_or_else(|error| panic!("failed to connect from {from} to {addr}: {error}"));
+        Self::over(socket.into(), addr.into()).unwrap()
+    }
+
     pub(crate) fn try_connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE)?, addr)
+    }
+
+    fn over(stream: TcpStream, addr: SocketAddr) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;

@@ -41,6 +41,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "hostile::size",
             "hostile::http2",
             "limits::clients",
+            "limits::crowd",
             "http::connection",
             "http::leaving",
             "http::request",
