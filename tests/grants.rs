@@ -3,6 +3,8 @@
 //! No request in here leaves the machine: what is allowed is on the loopback, and the rest is denied before a packet is
 //! sent.
 
+mod resolved;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -15,7 +15,12 @@ pub(crate) struct Elsewhere {
 
 impl Elsewhere {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// At an address of this machine.
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let counts = (Arc::clone(&connections), Arc::clone(&requests));

@@ -27,7 +27,7 @@ pub(crate) use self::client::{Answer, Body, Connection, block_on};
 pub(crate) use self::elsewhere::Elsewhere;
 pub(crate) use self::handler::{handler, handler_around, handler_with};
 pub(crate) use self::load::{Kind, Load, Loss, Outcome, Running as RunningLoad};
-pub(crate) use self::network::Network;
+pub(crate) use self::network::{Network, PUBLIC};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, catches, children, computed, connections, connections_between, descendants,

@@ -31,7 +31,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Hostile guests",
         &["limits", "limits::after", "limits::guests", "limits::memory", "traps", "http::response", "isolation"],
     ),
-    ("Grants", &["grants"]),
+    ("Grants", &["grants", "grants::resolved"]),
     (
         "Hostile clients",
         &[

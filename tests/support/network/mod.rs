@@ -5,6 +5,7 @@
 //! what is sent to the server's address leaves through a device that holds each packet for a while.
 
 mod mirror;
+mod names;
 mod tun;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 
 use self::mirror::Mirror;
+use self::names::Names;
 
 /// How long a packet is under way.
 const DELAY: Duration = Duration::from_millis(10);
@@ -26,6 +28,9 @@ const HERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 
 /// Whoever is beyond the device. Its packets are turned round there, so this leads back to [`HERE`].
 const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
+
+/// An address that is no special one. In a namespace without a way out it leads to nobody else.
+pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(1, 2, 3, 4);
 
 /// The network that a test has.
 #[derive(Debug)]
@@ -41,22 +46,16 @@ impl Network {
     /// Threads and processes that are started there stay there. The namespace has no way out, and goes away with the
     /// last of them. Where we may not have one, `test` runs on loopback, and a line says so.
     pub(crate) fn delayed<T: Send>(test: impl FnOnce(&Self) -> T + Send) -> T {
-        // The namespace is that of a thread and not of the process, so other tests do not notice.
-        let name = thread::current().name().unwrap_or("test").to_owned();
-        let done = thread::scope(|scope| {
-            let inside = || match enter() {
-                Ok(mirror) => {
-                    let network = Self { server: HERE, client: BEYOND, round_trip: 2 * DELAY };
-                    let done = test(&network);
-                    let dropped = dropped();
-                    mirror.stop();
-                    assert_eq!(dropped, 0, "packets that the network itself lost");
-                    Ok(done)
-                }
-                Err(error) => Err((error, test)),
-            };
-            let thread = thread::Builder::new().name(name).spawn_scoped(scope, inside).unwrap();
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let done = on_a_thread_of_its_own(|| match enter() {
+            Ok(mirror) => {
+                let network = Self { server: HERE, client: BEYOND, round_trip: 2 * DELAY };
+                let done = test(&network);
+                let dropped = dropped();
+                mirror.stop();
+                assert_eq!(dropped, 0, "packets that the network itself lost");
+                Ok(done)
+            }
+            Err(error) => Err((error, test)),
         });
         done.unwrap_or_else(|(error, test)| {
             say_that_it_is_loopback(&error);
@@ -66,6 +65,21 @@ impl Network {
                 round_trip: Duration::ZERO,
             })
         })
+    }
+
+    /// Runs `test` where there is nothing but a loopback, [`PUBLIC`] on it, and whoever is asked for names. Where that cannot be
+    /// had, it is skipped, and a line says so.
+    pub(crate) fn with_names(test: impl FnOnce(&Names) + Send) {
+        let tried = on_a_thread_of_its_own(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            tun::loopback(PUBLIC)?;
+            let names = Names::start()?;
+            test(&names);
+            io::Result::Ok(())
+        });
+        if let Err(error) = tried {
+            eprintln!("skipped: no network with names can be had: {error}");
+        }
     }
 
     /// Where a server listens, at a port that is free.
@@ -82,6 +96,15 @@ impl Network {
     pub(crate) fn round_trip(&self) -> Duration {
         self.round_trip
     }
+}
+
+/// A namespace is that of a thread and not of the process, so other tests do not notice.
+fn on_a_thread_of_its_own<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    let name = thread::current().name().unwrap_or("test").to_owned();
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name(name).spawn_scoped(scope, test).unwrap();
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Moves this thread into a network namespace that has nothing but a mirror.

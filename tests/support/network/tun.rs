@@ -20,15 +20,22 @@ const QUEUE: c_int = 10_000;
 pub(super) fn open(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<File> {
     let tun =
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
-    configure(&tun, libc::TUNSETIFF, flags(libc::IFF_TUN | libc::IFF_NO_PI))?;
+    configure(&tun, NAME, libc::TUNSETIFF, flags(libc::IFF_TUN | libc::IFF_NO_PI))?;
     // Devices are configured through a socket, whichever.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    configure(&socket, libc::SIOCSIFADDR as libc::Ioctl, address(local))?;
-    configure(&socket, libc::SIOCSIFDSTADDR as libc::Ioctl, address(peer))?;
-    configure(&socket, libc::SIOCSIFFLAGS as libc::Ioctl, flags(libc::IFF_UP | libc::IFF_RUNNING))?;
+    configure(&socket, NAME, libc::SIOCSIFADDR as libc::Ioctl, address(local))?;
+    configure(&socket, NAME, libc::SIOCSIFDSTADDR as libc::Ioctl, address(peer))?;
+    configure(&socket, NAME, libc::SIOCSIFFLAGS as libc::Ioctl, flags(libc::IFF_UP | libc::IFF_RUNNING))?;
     // Root of a user namespace alone is refused this, and has the 500 that the kernel begins with.
-    let _ = configure(&socket, libc::SIOCSIFTXQLEN as libc::Ioctl, Setting { ifru_metric: QUEUE });
+    let _ = configure(&socket, NAME, libc::SIOCSIFTXQLEN as libc::Ioctl, Setting { ifru_metric: QUEUE });
     Ok(tun)
+}
+
+/// Has the loopback of this thread's namespace up, with an address of its own besides.
+pub(super) fn loopback(besides: Ipv4Addr) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    configure(&socket, "lo", libc::SIOCSIFFLAGS as libc::Ioctl, flags(libc::IFF_UP | libc::IFF_RUNNING))?;
+    configure(&socket, "lo:1", libc::SIOCSIFADDR as libc::Ioctl, address(besides))
 }
 
 /// One property of a device; which one, the request says.
@@ -48,11 +55,11 @@ fn address(addr: Ipv4Addr) -> Setting {
     Setting { ifru_addr: libc::sockaddr { sa_family, sa_data: data } }
 }
 
-/// Sets one property of the device.
+/// Sets one property of a device.
 #[expect(unsafe_code, reason = "no safe crate makes a TUN device without bringing a runtime of its own")]
-fn configure(file: &impl AsFd, request: libc::Ioctl, setting: Setting) -> io::Result<()> {
+fn configure(file: &impl AsFd, name: &str, request: libc::Ioctl, setting: Setting) -> io::Result<()> {
     let mut named = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: setting };
-    for (byte, letter) in named.ifr_name.iter_mut().zip(NAME.bytes()) {
+    for (byte, letter) in named.ifr_name.iter_mut().zip(name.bytes()) {
         *byte = letter.cast_signed() as c_char;
     }
     // SAFETY: all requests of this module take a pointer to an ifreq, of which they read the name and their own field of
