@@ -28,6 +28,7 @@ fn of_threads(pid: u32, name: &str) -> Vec<String> {
     values.map(|value| value.expect(name)).collect()
 }
 
+/// try: a thread that is not confined, a core dump, locked memory | there is none | not looked at
 #[test]
 fn every_thread_of_a_worker_is_confined() {
     let lent = tempfile::tempdir().unwrap();
@@ -58,6 +59,7 @@ fn limits(pid: u32, name: &str) -> [String; 2] {
     [values.next().unwrap(), values.next().unwrap()]
 }
 
+/// try: writing a file, where no writable directory was lent | the kernel allows none a size | the guest prints and answers
 #[test]
 fn a_worker_whose_guest_writes_nothing_can_write_no_file() {
     let lent = tempfile::tempdir().unwrap();
@@ -71,6 +73,7 @@ fn a_worker_whose_guest_writes_nothing_can_write_no_file() {
 }
 
 /// Of root only those are left that make files of others its own, and only where its guest has some.
+/// try: a capability of root that its guest has no use for | there is none | not looked at
 #[test]
 fn a_worker_has_no_capability_that_its_guest_does_not_need() {
     const OTHERS_FILES: [u64; 2] = [1 << 1, 1 << 3];
@@ -108,6 +111,7 @@ fn a_worker_has_no_capability_that_its_guest_does_not_need() {
 }
 
 /// One that waits for another one is looked at before it compiles.
+/// try: the same in a builder | there is none | not looked at
 #[test]
 fn a_builder_has_no_capability_at_all() {
     let cache = tempfile::tempdir().unwrap();
@@ -151,6 +155,7 @@ fn without_landlock(check: impl FnOnce() + Send) {
     });
 }
 
+/// try: a kernel without Landlock, under `best-effort` | the rest of it, and that is said | not looked at
 #[test]
 fn a_kernel_without_landlock_is_done_without_and_that_is_said() {
     without_landlock(|| {
@@ -165,6 +170,7 @@ fn a_kernel_without_landlock_is_done_without_and_that_is_said() {
     });
 }
 
+/// try: the same under `required` | refused, exit code 3 | not looked at
 #[test]
 fn a_sandbox_that_is_required_and_cannot_be_had_is_refused() {
     without_landlock(|| {
@@ -335,6 +341,7 @@ mod intruded {
         server.get("/").expect_status(200);
     }
 
+    /// try: an event that becomes a signal for the supervisor | `EACCES` | not looked at
     #[test]
     fn no_event_is_made_a_signal_for_somebody() {
         let server = Server::of("hello-p2").instances(1).start();

@@ -51,6 +51,7 @@ const ARGS: &str = "--timeout 2s --header-timeout 2s --body-timeout 2s --kill-ti
     --max-body-size 1MiB --max-memory-size 64MiB --max-restarts 100000 --min-uptime 0s --history 5 \
     --bake 300ms --probe / --gate-errors none --gate-latency none";
 
+/// try: all of this at once, beside pushes, kills and rollouts, for a minute | what each gets alone | good traffic loses nothing
 #[test]
 #[ignore = "takes a minute, and has a step of its own in the gate"]
 fn a_minute() {

@@ -94,6 +94,7 @@ fn status(server: &Server) -> Value {
     serde_json::from_str(&shown.stdout).unwrap()
 }
 
+/// try: what is left of root in any thread of a worker | no id, group or capability, and no way to gain one | not looked at
 #[test]
 fn workers_become_it_in_every_respect_and_the_supervisor_does_not() {
     let Some(nobody) = nobody() else { return };
@@ -143,6 +144,7 @@ fn a_variable_and_a_key_say_it_as_well() {
     expect_all(&server, &nobody);
 }
 
+/// try: the same with `--sandbox off` | the same, and others of that user cannot trace it | not looked at
 #[test]
 fn it_does_not_take_a_sandbox() {
     let Some(nobody) = nobody() else { return };
@@ -153,6 +155,7 @@ fn it_does_not_take_a_sandbox() {
 }
 
 /// What the user may not do, the guest may not.
+/// try: files under `--dir` that the user may not read, or not write | an error | the file is as it was
 #[test]
 fn files_are_what_they_are_for_that_user() {
     let Some(nobody) = nobody() else { return };
@@ -179,6 +182,7 @@ fn files_are_what_they_are_for_that_user() {
     }
 }
 
+/// try: `--dir` of a directory that the user may not enter | refused, exit code 3 | not looked at
 #[test]
 fn a_directory_that_it_may_not_enter_is_refused() {
     if nobody().is_none() {
@@ -193,6 +197,7 @@ fn a_directory_that_it_may_not_enter_is_refused() {
     refused.expect_stderr(&why).expect_stderr("hint: check `--dir`, and what user nobody (");
 }
 
+/// try: a worker of root by a crash, restart, scale, reload, upgrade, push, rollback | each is the user | not looked at
 #[test]
 fn whoever_takes_the_place_of_a_worker_is_that_user() {
     let Some(nobody) = nobody() else { return };
@@ -259,6 +264,7 @@ fn what_waits_for_a_worker_that_stands_still_is_served_by_another() {
     expect_all(&server, &nobody);
 }
 
+/// try: a reload with a user that is not there | refused, exit code 2 | nobody: the same worker
 #[test]
 fn a_reload_reads_it_again() {
     let Some(nobody) = nobody() else { return };
@@ -277,6 +283,7 @@ fn a_reload_reads_it_again() {
     assert_eq!(status(&server)["user"]["uid"], 0);
 }
 
+/// try: a user or a group that is not there, no user, one beyond 32 bits | refused, exit code 2 | no process is left
 #[test]
 fn who_is_not_there_is_refused_before_anything_else() {
     for (user, why) in [
@@ -292,6 +299,7 @@ fn who_is_not_there_is_refused_before_anything_else() {
     }
 }
 
+/// try: `--user root`, by somebody who is not root | refused, exit code 2 | not looked at
 #[test]
 fn who_is_not_root_stays_who_they_are() {
     let Some(nobody) = nobody() else { return };
@@ -318,6 +326,7 @@ mod intruded {
 
     /// Also one that cannot hear that its supervisor is gone: that the kernel is to end it has to be said again after a change
     /// of user.
+    /// try: outliving a supervisor that was killed, without hearing of it | ended by the kernel | not looked at
     #[test]
     fn a_killed_supervisor_leaves_no_worker() {
         if nobody().is_none() {
@@ -333,6 +342,8 @@ mod intruded {
     }
 
     /// Nothing that a worker was left by root leads anywhere, even if nothing but its user holds it.
+    /// try: files and `/proc` of root by `openat`, with `--sandbox off` | `EACCES` | not looked at
+    /// try: writing to its own code through `/proc/self/fd` | `EPERM` | not looked at
     #[test]
     fn a_file_of_root_is_not_read_by_any_way() {
         let Some(nobody) = nobody() else { return };

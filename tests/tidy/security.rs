@@ -48,9 +48,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Hostile bytes", &["hostile::framing", "hostile::head"]),
-    ("The sandbox", &["sandbox::intruded"]),
+    ("The sandbox", &["sandbox", "sandbox::intruded", "user", "user::intruded"]),
     ("Hostile files", &["rejected", "push::refused", "cache", "history"]),
     ("Another user", &["control::names", "control::strangers"]),
+    ("Everything at once", &["torture"]),
 ];
 
 #[test]
