@@ -93,9 +93,11 @@ fn a_component_that_traps_while_starting_says_where() {
     let component = handler_with(
         "(func $first unreachable) (func $start (call $first)) (start $start) (func $handle (param i32 i32))",
     );
-    let refused = program(["serve", "app.wasm", "--instances", "1"]).file("app.wasm", component).run();
+    let program = program(["serve", "app.wasm", "--instances", "1", "--coredump", "dumps"]);
+    let refused = program.file("app.wasm", component).run();
     refused.expect_code(3).expect_stderr("the component traps while starting: wasm `unreachable`");
     refused.expect_stderr("    at first (m+0x").expect_stderr("    at start (m+0x");
+    assert_eq!(dumps(&refused.place.path().join("work/dumps")).len(), 1, "{}", refused.explain());
 }
 
 /// The kinds of sections that a core dump has by its format.

@@ -53,8 +53,12 @@ fn without_end() {
 /// try: two memories, each within `--max-memory-size` and both together not | the guest is refused, counted | nobody
 #[test]
 fn in_several_memories() {
-    let memories = r#"(import "host" "errors" (memory $other 0)) (memory $own 1)"#;
-    for (pages, status, reached) in [(128, 200, &[][..]), (129, 507, &[("max-memory-size", 2)])] {
+    let of_another = r#"(import "host" "errors" (memory $other 0)) (memory $own 1)"#;
+    let of_one_module = "(memory $own 1) (memory $other 0)";
+    let cases = [(128, 200, &[][..]), (129, 507, &[("max-memory-size", 2)])];
+    for (memories, (pages, status, reached)) in
+        [of_another, of_one_module].into_iter().flat_map(|memories| cases.map(|case| (memories, case)))
+    {
         let handle = format!(
             "(call $answer (local.get $out) (select (i32.const 507) (i32.const 200) (i32.or
                 (i32.eq (memory.grow $own (i32.const 127)) (i32.const -1))

@@ -29,7 +29,15 @@ const WIDEST: usize = 130;
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Hostile guests",
-        &["limits", "limits::after", "limits::guests", "limits::memory", "traps", "http::response", "isolation"],
+        &[
+            "limits",
+            "limits::after",
+            "limits::guests",
+            "limits::memory",
+            "traps",
+            "http::response",
+            "isolation",
+        ],
     ),
     ("Grants", &["grants", "grants::resolved"]),
     (

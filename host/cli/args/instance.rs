@@ -14,9 +14,9 @@ const HEADING: &str = "Instances of the guest";
 /// Flags of `serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InstanceArgs {
-    /// Largest memory of an instance
+    /// How much memory an instance may have
     ///
-    /// Growing past it fails in the guest. At most 4GiB.
+    /// All that it has. Growing past it fails in the guest. At most 4GiB.
     #[arg(long, env = "WASMCLUSTER_MAX_MEMORY_SIZE", value_name = "SIZE", default_value = "256MiB")]
     #[arg(help_heading = HEADING, value_parser = memory_size)]
     pub(crate) max_memory_size: u64,

@@ -22,6 +22,8 @@ pub mod fd {
     pub const ARTIFACT: i32 = 4;
     /// Worker: where its last requests are noted, see [`recent`](crate::recent).
     pub const RECENT: i32 = 5;
+    /// Worker: where the first core dump of its guest goes, as with [`ToWorker::Dump`](super::ToWorker::Dump), if they are kept.
+    pub const DUMP: i32 = 6;
     /// Builder: the component's bytes.
     pub const COMPONENT: i32 = 3;
     /// Builder: the artifact cache's directory.
@@ -73,7 +75,7 @@ pub enum ToWorker {
         /// At most so many.
         most: u32,
     },
-    /// Keep the core dump of the next guest that traps. Carries the end of a pipe for its length, as a little-endian `u64`, and
+    /// Keep another core dump, of the next guest that traps. Carries the end of a pipe for its length, as a little-endian `u64`, and
     /// its bytes.
     Dump,
 }

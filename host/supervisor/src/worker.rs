@@ -58,17 +58,17 @@ enum Order {
 }
 
 impl WorkerHandle {
-    /// Starts a worker that reports as `start.worker` into `inputs`.
+    /// Starts a worker that reports as `start.worker` into `inputs`, with what it is to have open.
     pub(crate) fn spawn(
         executable: &Executable,
-        listener: OwnedFd,
-        artifact: OwnedFd,
+        (listener, artifact, dump): (OwnedFd, OwnedFd, Option<OwnedFd>),
         start: Start,
         inputs: Sender<(WorkerId, WorkerInput)>,
     ) -> io::Result<Self> {
         let requests = new_requests()?;
         let theirs = requests.try_clone()?.into();
         let descriptors = [(listener, fd::LISTENER), (artifact, fd::ARTIFACT), (theirs, fd::RECENT)];
+        let descriptors = descriptors.into_iter().chain(dump.map(|dump| (dump, fd::DUMP)));
         let mut child: Child<ToWorker, FromWorker> = executable.spawn(WORKER_ROLE, descriptors)?;
         let worker = start.worker;
         child.channel.send(&ToWorker::Start(Box::new(start)));

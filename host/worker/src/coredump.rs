@@ -1,7 +1,7 @@
 //! Core dumps of guests that trap: their memory and their stack, for a debugger.
 //!
-//! A worker opens no file. The supervisor gives it the end of a pipe beforehand, keeps what arrives there, and gives it another
-//! one when it is ready for more. So where dumps go, how large they may be and how many there are is not for a worker to say.
+//! A worker opens no file. It begins with the end of a pipe, whose other end is the supervisor's to read, and is given another
+//! one when that is ready for more. So where dumps go, how large they may be and how many there are is not for a worker to say.
 
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +20,11 @@ const NAME: &str = "component";
 
 /// Where the next core dump goes, if one is wanted.
 #[derive(Clone, Default)]
-pub(crate) struct NextDump(Arc<Mutex<Option<OwnedFd>>>);
+pub(crate) struct NextDump {
+    pipe: Arc<Mutex<Option<OwnedFd>>>,
+    /// Held while one is being written.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl NextDump {
     /// Has the next one written to `pipe`.
@@ -42,7 +46,10 @@ impl NextDump {
                 "the engine cannot write core dumps of a component that was put together from others";
             return reports.say(ReportKind::Worker, message, None);
         };
+        // The supervisor gives the next pipe when it has read from this one.
+        let writing = Arc::clone(&self.writing).try_lock_owned();
         tokio::task::spawn_blocking(move || {
+            let _writing = writing;
             let mut pipe = File::from(pipe);
             // Whoever does not want it any more has closed the other end.
             let length = (bytes.len() as u64).to_le_bytes();
@@ -50,8 +57,13 @@ impl NextDump {
         });
     }
 
+    /// Returns when none is being written.
+    pub(crate) async fn written(&self) {
+        drop(self.writing.lock().await);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -109,6 +109,9 @@ fn pool(reset: &MemoryReset, guest: &Guest, max_concurrent: u32, needs: &Needs) 
         .total_stacks(instances)
         .total_memories(instances.saturating_mul(needs.memories.max(1)))
         .total_tables(instances.saturating_mul(needs.tables.max(1)))
+        // How they are dealt out among its modules is the component's affair.
+        .max_memories_per_module(needs.memories.max(1))
+        .max_tables_per_module(needs.tables.max(1))
         .table_elements(usize::try_from(guest.limits.table_elements).unwrap_or(usize::MAX))
         .max_memory_size(4 << 30)
         // Tables are copied back rather than unmapped: 4 µs a request.

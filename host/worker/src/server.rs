@@ -111,6 +111,9 @@ impl Server {
         let (listener, authority) = listener()?;
         let (footprint, program) = (Footprint::open()?, Program::mapped());
         let recent = RecentRequests::map(&inherited(fd::RECENT))?;
+        if guest.coredump.is_some() {
+            next_dump.goes_to(inherited(fd::DUMP));
+        }
         // What the worker needs for itself is open. What its guest was granted is opened by the rights of who runs it.
         let user = match user {
             Some(user) => sandbox::turn_into(&user)

@@ -17,6 +17,9 @@ use crate::server::{NotReady, Server};
 /// How long the worker waits, at its end, for the log to be taken.
 const FLUSH: Duration = Duration::from_millis(200);
 
+/// And for a core dump.
+const DUMP: Duration = Duration::from_secs(5);
+
 /// Runs the worker role to its end.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -73,13 +76,15 @@ async fn serve(start: Start, stream: UnixStream, channel: ToSupervisor) -> std::
         tokio::spawn(pipe.clone().forward(fd)?);
     }
     let served = async {
+        let next_dump = orders.next_dump();
         let (last_word, ended) =
-            match Server::prepare(start, (reports.clone(), orders.next_dump()), &logs).await {
+            match Server::prepare(start, (reports.clone(), next_dump.clone()), &logs).await {
                 Ok(server) => (FromWorker::Drained { cut: server.run(orders, &logs).await }, Ok(())),
                 Err(NotReady::Refused(rejection)) => (FromWorker::Refused(rejection), Ok(())),
                 // No word: to the supervisor this is a worker that died young, which it tries again later.
                 Err(NotReady::Failed(reason)) => return Err(std::io::Error::other(reason)),
             };
+        let _ = tokio::time::timeout(DUMP, next_dump.written()).await;
         for pipe in &logs {
             // Nobody may be reading.
             let _ = tokio::time::timeout(FLUSH, pipe.flushed()).await;

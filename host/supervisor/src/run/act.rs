@@ -51,6 +51,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> io::Result<WorkerHandle> {
+        let dump = self.next_dump(worker, (slot, generation))?;
         let slots = &mut self.claim.slots;
         if slots.add(slot)? {
             self.queues.watch(slots, slot)?;
@@ -62,7 +63,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         let start =
             Start { worker, slot, generation, shape: built.shape, needs: built.needs, guest, serving };
         let (listener, artifact) = (listener.try_clone()?.into(), artifact.try_clone()?);
-        WorkerHandle::spawn(executable, listener, artifact, start, self.inputs.clone())
+        WorkerHandle::spawn(executable, (listener, artifact, dump), start, self.inputs.clone())
     }
 
     /// Lets a worker finish. Where somebody serves in its place, the two get a socket between them for the connections.

@@ -1,8 +1,10 @@
 //! Core dumps of guests, as workers have them.
 
 use core::time::Duration;
+use std::io;
+use std::os::fd::OwnedFd;
 
-use wasmcluster_core::cluster::{Slot, Worker, WorkerId};
+use wasmcluster_core::cluster::{Generation, Slot, SlotId, Worker, WorkerId};
 use wasmcluster_core::message::ToWorker;
 use wasmcluster_core::record::Record;
 
@@ -28,26 +30,42 @@ pub(super) enum Dumped {
 }
 
 impl<R: FnMut(Record)> Supervisor<R> {
-    /// Lets a worker that serves write its next core dump, if they are wanted. Before, it does not expect a descriptor.
-    pub(super) fn expect_dump(&mut self, worker: WorkerId) {
-        let mut workers = self.cluster.slots().iter().flat_map(Slot::workers);
-        let serving = workers.find(|other| other.id() == worker && other.is_serving());
-        let Some(generation) = serving.map(Worker::generation) else { return };
-        let Some(Placed { slot, handle }) = self.workers.get(&worker) else { return };
-        let Some(build) = self.builds.get(&generation) else { return };
-        let Some(directory) = build.guest.coredump.clone() else { return };
-        let memory = build.guest.limits.memory_size.saturating_mul(build.built.needs.memories.max(1).into());
+    /// The end of a pipe for the next core dump of a worker, if they are wanted.
+    ///
+    /// # Errors
+    /// Fails when there is no descriptor to spare.
+    pub(super) fn next_dump(
+        &mut self,
+        worker: WorkerId,
+        (slot, generation): (SlotId, Generation),
+    ) -> io::Result<Option<OwnedFd>> {
+        let guest = self.builds.get(&generation).map(|build| &build.guest);
+        let Some((directory, limits)) = guest.and_then(|guest| Some((guest.coredump.clone()?, guest.limits)))
+        else {
+            return Ok(None);
+        };
         let place = Place {
             directory,
             name: format!("generation-{generation}-slot-{slot}-{}", now().0),
             // Each page has a few bytes of its own.
-            most: (memory + memory / 64).saturating_add(BESIDES_MEMORY),
+            most: (limits.memory_size + limits.memory_size / 64).saturating_add(BESIDES_MEMORY),
         };
-        // Without descriptors to spare there are none.
-        if let Ok((pipe, kept)) = place.wait() {
-            handle.tell_with(ToWorker::Dump, pipe);
-            self.dumps
-                .spawn(async move { kept.await.map_or(Dumped::Never, |kept| Dumped::Arrived(worker, kept)) });
+        let (pipe, kept) = place.wait()?;
+        self.dumps
+            .spawn(async move { kept.await.map_or(Dumped::Never, |kept| Dumped::Arrived(worker, kept)) });
+        Ok(Some(pipe))
+    }
+
+    /// Lets a worker that serves write another core dump. Before, it does not expect a descriptor.
+    pub(super) fn expect_dump(&mut self, worker: WorkerId) {
+        let mut workers = self.cluster.slots().iter().flat_map(Slot::workers);
+        let serving = workers.find(|other| other.id() == worker && other.is_serving());
+        let Some(generation) = serving.map(Worker::generation) else { return };
+        let Some(slot) = self.workers.get(&worker).map(|placed| placed.slot) else { return };
+        // Without descriptors to spare there are no more of it.
+        let Ok(Some(pipe)) = self.next_dump(worker, (slot, generation)) else { return };
+        if let Some(placed) = self.workers.get(&worker) {
+            placed.handle.tell_with(ToWorker::Dump, pipe);
         }
     }
 

@@ -321,7 +321,6 @@ impl<R: FnMut(Record)> Supervisor<R> {
             WorkerInput::Said(FromWorker::Ready(conditions)) => {
                 self.note(conditions);
                 self.tell(Event::WorkerReady { worker });
-                self.expect_dump(worker);
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
                 let reason = rejection.message.clone();
