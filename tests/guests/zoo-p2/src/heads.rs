@@ -27,7 +27,7 @@ pub fn field(query: &Query, out: ResponseOutparam) -> io::Result<()> {
     let value = query.text("value").unwrap_or_default().as_bytes().to_vec();
     let fields = Fields::new();
     let appended = fields.append(name, &value);
-    let set = fields.set(name, &[value.clone()]);
+    let set = fields.set(name, std::slice::from_ref(&value));
     let made = Fields::from_list(&[(name.to_owned(), value)]).map(drop);
     let mut body = respond::start(out, 200, fields);
     body.write(format!("append: {appended:?}\nset: {set:?}\nfrom-list: {made:?}\n").as_bytes())?;
