@@ -15,9 +15,6 @@ use crate::pagemap;
 /// The wasmtime that compiles and runs guests. `tests/tidy.rs` holds it to `Cargo.lock`.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// Distance of two epochs: the longest a guest computes before its worker's other requests get their turn.
-pub(crate) const TICK: core::time::Duration = core::time::Duration::from_millis(10);
-
 fn base(shape: Shape) -> wasmtime::Result<Config> {
     let mut config = Config::new();
     // The default compares only the major version: an artifact of 48.0.1 would be run by 48.0.8.

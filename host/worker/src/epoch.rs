@@ -3,34 +3,91 @@
 //! A thread of its own, because the worker's only other thread is the one that a guest keeps busy. It sleeps for good
 //! while no guest runs: an idle worker costs nothing.
 
-use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
-use crate::engine::TICK;
+/// Distance of two epochs: the longest a guest computes before its worker's other requests get their turn.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The same while guests are interrupted: each of them keeps the others waiting for so long. An interruption costs a few
+/// microseconds, the tick of a guest that computes alone among them.
+const SHORT_TICK: Duration = Duration::from_millis(2);
+
+/// Short ticks after an interruption. A guest that lets others have their turn is missed by ticks that come meanwhile, and
+/// one that has computed for long will do so again.
+const HURRY: u32 = 50;
 
 /// Ticks without a request after which the thread stops waking up. Stopping at once would cost a request that follows
 /// a quiet moment a system call.
 const LINGER: u32 = 100;
 
-thread_local! {
-    /// Guests run on the worker's one thread, so whoever compares this before and after polling one knows whether it was
-    /// interrupted.
-    static INTERRUPTIONS: Cell<u32> = const { Cell::new(0) };
-}
+/// Guests run on the worker's one thread, so whoever compares this before and after polling one knows whether it was
+/// interrupted.
+static INTERRUPTIONS: AtomicU32 = AtomicU32::new(0);
 
-/// How often guests of this thread were interrupted by a tick.
+/// How often guests were interrupted by a tick.
 pub(crate) fn interruptions() -> u32 {
-    INTERRUPTIONS.get()
+    INTERRUPTIONS.load(Ordering::Relaxed)
 }
 
-/// Notes that a guest of this thread was interrupted.
-pub(crate) fn interrupted() {
-    INTERRUPTIONS.set(interruptions().wrapping_add(1));
+/// Notes that a guest was interrupted. It goes on when the answer is ready.
+pub(crate) fn interrupted() -> Turn {
+    INTERRUPTIONS.fetch_add(1, Ordering::Relaxed);
+    Turn(None)
+}
+
+/// Ready when everybody else has had their turn, however often it is polled until then.
+///
+/// Wasmtime's own yield wakes itself before the runtime looks at sockets and timers, and three guests that compute would keep
+/// a fourth request waiting for half a second. The runtime's own is ready as soon as it is polled twice, and whoever reads a
+/// response polls for as long as it hopes for more.
+pub(crate) struct Turn(Option<Arc<Others>>);
+
+/// Those who have their turn.
+struct Others {
+    over: AtomicBool,
+    waker: Mutex<Waker>,
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(others) = &self.0 else {
+            let others =
+                Arc::new(Others { over: AtomicBool::new(false), waker: Mutex::new(cx.waker().clone()) });
+            let waker = Waker::from(Arc::clone(&others));
+            // The runtime wakes this after it has looked at sockets and timers.
+            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+            self.0 = Some(others);
+            return Poll::Pending;
+        };
+        if others.over.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        others.lock().clone_from(cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Others {
+    fn lock(&self) -> MutexGuard<'_, Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Others {
+    fn wake(self: Arc<Self>) {
+        self.over.store(true, Ordering::Release);
+        self.lock().wake_by_ref();
+    }
 }
 
 /// A handle to the ticking thread.
@@ -55,8 +112,15 @@ impl Ticker {
         let ours = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).stack_size(64 << 10).spawn(move || {
             let mut quiet = 0;
+            let (mut known, mut hurry) = (interruptions(), 0);
             loop {
-                thread::sleep(TICK);
+                let before = known;
+                known = interruptions();
+                if known != before {
+                    hurry = HURRY;
+                }
+                thread::sleep(if hurry > 0 { SHORT_TICK } else { TICK });
+                hurry = hurry.saturating_sub(1);
                 engine.increment_epoch();
                 let idle = !ours.used.swap(false, Ordering::SeqCst) && places.available_permits() == total;
                 quiet = if idle { quiet + 1 } else { 0 };
@@ -81,6 +145,35 @@ impl Ticker {
             if self.shared.parked.load(Ordering::SeqCst) {
                 self.thread.unpark();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_turn_is_over_when_others_had_theirs_however_often_it_is_polled() {
+        let others = Arc::new(AtomicU32::new(0));
+        for had in 0..3 {
+            let counted = Arc::clone(&others);
+            tokio::spawn(async move { counted.fetch_add(1, Ordering::Relaxed) });
+            let mut turn = Box::pin(interrupted());
+            let polls = std::future::poll_fn(|cx| {
+                let before = others.load(Ordering::Relaxed);
+                for _ in 0..10 {
+                    if turn.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(before);
+                    }
+                }
+                Poll::Pending
+            });
+            assert_eq!(polls.await, had + 1);
         }
     }
 }

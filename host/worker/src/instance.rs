@@ -185,12 +185,7 @@ impl<H: Handler> Pool<H> {
         if let Some(streams) = store.concurrent_resource_table() {
             streams.set_max_capacity(resources);
         }
-        // Not the stock yield: it wakes itself before the runtime looks at sockets and timers, and three guests that
-        // compute would keep a fourth request waiting for half a second.
-        store.epoch_deadline_callback(|_| {
-            epoch::interrupted();
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-        });
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(epoch::interrupted()))));
         store.set_epoch_deadline(1);
         match self.handler.instantiate(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0, idle_since: 0 }),

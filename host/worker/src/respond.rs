@@ -34,6 +34,9 @@ use crate::response::{ResponseBody, response};
 /// waiting.
 const MAX_ROUNDS: u32 = 32;
 
+/// How many ticks a response is waited for that is begun: some ten milliseconds of computing.
+const MAX_TICKS: u32 = 5;
+
 /// What answers the requests of one connection.
 pub(crate) struct Responder {
     app: &'static App,
@@ -110,8 +113,8 @@ enum Stage {
 struct Asked {
     guest: Guest,
     exchange: Arc<Exchange>,
-    /// Whether a tick has come between head and end of its answer.
-    interrupted: bool,
+    /// How many ticks have come between head and end of its answer.
+    ticks: u32,
 }
 
 impl Stage {
@@ -154,7 +157,7 @@ impl Asked {
             }
         });
         let guest = Guest::new(app, &exchange, request, authority, entry);
-        Self { guest, exchange, interrupted: false }
+        Self { guest, exchange, ticks: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
@@ -170,10 +173,10 @@ impl Asked {
             taken = self.exchange.gather();
         }
         // A guest that was interrupted does not wait for anything, and may be a moment away from the end of its response,
-        // which then goes out with its length. It gets its turn once more; one that computes for longer is not waited for.
+        // which then goes out with its length. It gets a few turns more; one that computes for longer is not waited for.
         let interrupted = ended.is_pending() && epoch::interruptions() != interruptions;
-        if interrupted && !self.interrupted && taken != Taken::Enough && self.exchange.is_incomplete() {
-            self.interrupted = true;
+        if interrupted && self.ticks < MAX_TICKS && taken != Taken::Enough && self.exchange.is_incomplete() {
+            self.ticks += 1;
             return Poll::Pending;
         }
         match (self.exchange.take(), ended) {
