@@ -55,13 +55,15 @@ const ARGS: &str = "--timeout 2s --header-timeout 2s --body-timeout 2s --kill-ti
 #[test]
 #[ignore = "takes a minute, and has a step of its own in the gate"]
 fn a_minute() {
-    run(Duration::from_secs(60));
+    // It is run wherever changes are checked, beside whatever else that machine does, and has too few requests of each kind for
+    // their 99th of a hundred to be more than one of the worst: what it may not do is hang.
+    run(Duration::from_secs(60), Duration::from_millis(150));
 }
 
 #[test]
 #[ignore = "takes a quarter of an hour"]
 fn a_quarter_of_an_hour() {
-    run(Duration::from_secs(900));
+    run(Duration::from_secs(900), Duration::ZERO);
 }
 
 /// What everybody has who takes part.
@@ -83,7 +85,7 @@ impl<'a> World<'a> {
 }
 
 #[track_caller]
-fn run(time: Duration) {
+fn run(time: Duration, floor: Duration) {
     let time = number("WASMCLUSTER_TEST_SECONDS").map_or(time, Duration::from_secs);
     let seed = number("WASMCLUSTER_TEST_SEED").unwrap_or_else(|| Rng::new().u64(..));
     eprintln!("\nWASMCLUSTER_TEST_SEED={seed}");
@@ -100,7 +102,7 @@ fn run(time: Duration) {
     let log = server.stderr();
     server.stop().expect_nothing_left();
     let phases = [quiet, torture, after];
-    let summary = Summary { phases, runs: tally.into_runs(), ends, log, before, left, leaks };
+    let summary = Summary { floor, phases, runs: tally.into_runs(), ends, log, before, left, leaks };
     eprintln!("{summary}");
     let broken = summary.broken_promises();
     assert!(broken.is_empty(), "with seed {seed}:\n{}", broken.join("\n"));

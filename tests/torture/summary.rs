@@ -11,15 +11,12 @@ use super::tally::{self, Run};
 use crate::figures::shown;
 use crate::support::Loss;
 
-/// What the 99th of a hundred may take whatever it took before. Three guests may compute at once and in the same worker, so
-/// that a request waits 30 ms for its turn, and one with an upload twice; and where two cores have four workers and all
-/// clients to run, that takes more than twice as long. A guest that sleeps waits for its turn once more.
-const FLOOR: Duration = Duration::from_millis(150);
-
 /// As many times as long as when it was quiet is promised.
 const FACTOR: u32 = 3;
 
 pub(super) struct Summary {
+    /// What the 99th of a hundred may take whatever it took before.
+    pub(super) floor: Duration,
     /// Quiet, torture, and rollouts alone: what became of each kind of good traffic.
     pub(super) phases: [Vec<Heard>; 3],
     pub(super) runs: Vec<Run>,
@@ -48,7 +45,8 @@ impl Summary {
                 broken.push(format!("{}: {times} connections did not outlive a rollout", kind.name));
             }
             let [quiet, torture, _] = self.of(number).map(|(_, heard)| beyond(kind, heard, 99));
-            let floor = if kind.sleeps.is_zero() { FLOOR } else { 2 * FLOOR };
+            // A guest that sleeps waits for its turn once more.
+            let floor = if kind.sleeps.is_zero() { self.floor } else { 2 * self.floor };
             if torture > floor.max(quiet * FACTOR) {
                 let (quiet, torture) = (shown(quiet), shown(torture));
                 broken.push(format!("{}: a p99 of {torture}, and of {quiet} when it was quiet", kind.name));
