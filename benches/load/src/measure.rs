@@ -37,21 +37,13 @@ impl Turn {
         let head = peer.has_our_head().then_some(CONTENT_TYPE);
         check_shape(&server, head, BODY).map_err(|error| format!("{} {error}", peer.name()))?;
         let outcome = self.load(&server, &["--body", BODY])?;
-        if !outcome.errors.is_empty() || outcome.requests == 0 {
-            return Err(format!(
-                "{}: {} good answers, and {:?}",
-                peer.name(),
-                outcome.requests,
-                outcome.errors
-            )
-            .into());
-        }
+        let cpu_micros = outcome.cpu_micros(peer.name())?;
         #[expect(clippy::cast_precision_loss, reason = "requests and bytes are far below 2^53")]
         let (requests, chunked, megabytes) =
             (outcome.requests as f64, outcome.chunked as f64, |bytes: u64| bytes as f64 / 1e6);
         Ok(Sample {
             requests_per_second: requests / outcome.seconds,
-            cpu_micros: outcome.server_cpu_seconds / requests * 1e6,
+            cpu_micros,
             p50_micros: outcome.p50_micros,
             p99_micros: outcome.p99_micros,
             p999_micros: outcome.p999_micros,

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+
 /// How the client sends requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pace {
@@ -71,4 +73,19 @@ pub(crate) struct Outcome {
     pub(crate) client_busy: f64,
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) slots: BTreeMap<u64, u64>,
+}
+
+impl Outcome {
+    /// What a request cost the server, in microseconds of CPU.
+    ///
+    /// # Errors
+    /// Fails when there was none, or not all of them were answered as they should be. `name` is the server's.
+    pub(crate) fn cpu_micros(&self, name: &str) -> Result<f64> {
+        if !self.errors.is_empty() || self.requests == 0 {
+            return Err(format!("{name}: {} good answers, and {:?}", self.requests, self.errors).into());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "requests are far below 2^53")]
+        let requests = self.requests as f64;
+        Ok(self.server_cpu_seconds / requests * 1e6)
+    }
 }

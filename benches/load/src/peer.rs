@@ -65,24 +65,25 @@ impl Peer for Hyper {
 }
 
 /// Ours.
+#[derive(Clone)]
 pub(crate) struct Wasmcluster {
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
     pub(crate) cache: PathBuf,
     /// `None` is the demo.
     pub(crate) component: Option<PathBuf>,
-    pub(crate) flags: &'static [&'static str],
+    pub(crate) flags: Vec<&'static str>,
 }
 
 impl Wasmcluster {
     /// The rows of the benchmark, for the program at `program`.
     pub(crate) fn variants(program: &Path, cache: &Path) -> Vec<Self> {
-        let variant = |name, name_of_guest, flags| Self {
+        let variant = |name, name_of_guest, flags: &[&'static str]| Self {
             name,
             program: program.to_owned(),
             cache: cache.to_owned(),
             component: Some(guest(name_of_guest)),
-            flags,
+            flags: flags.to_vec(),
         };
         vec![
             variant("0.2 fresh", "hello-p2.wasm", &[]),
@@ -99,8 +100,15 @@ impl Wasmcluster {
             program: program.to_owned(),
             cache: cache.to_owned(),
             component: None,
-            flags: &[],
+            flags: Vec::new(),
         }
+    }
+
+    /// The same with workers that keep all rights, to run beside this one.
+    pub(crate) fn without_sandbox(&self) -> Self {
+        let mut other = self.clone();
+        other.flags.extend(["--sandbox", "off", "--name", "without-sandbox"]);
+        other
     }
 }
 

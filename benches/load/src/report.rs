@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, median};
 
 /// What a run found, in the order in which it is shown.
 #[derive(Debug, Default, Serialize)]
@@ -15,6 +15,7 @@ pub(crate) struct Report {
     pub(crate) keep_alive: Vec<Row>,
     pub(crate) fresh_connections: Vec<Row>,
     pub(crate) constant_rate: Vec<Row>,
+    pub(crate) sandbox: Vec<Sandbox>,
     pub(crate) cold_start: Vec<ColdStart>,
     pub(crate) spread: Option<Spread>,
 }
@@ -35,6 +36,28 @@ pub(crate) struct Ratio {
     pub(crate) median: f64,
     pub(crate) least: f64,
     pub(crate) most: f64,
+}
+
+impl Ratio {
+    pub(crate) fn of(ratios: &[f64]) -> Self {
+        Self {
+            median: median(ratios.iter().copied()),
+            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            most: ratios.iter().copied().fold(0.0, f64::max),
+        }
+    }
+}
+
+/// What a request costs with the sandbox of workers, and without it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sandbox {
+    pub(crate) name: String,
+    pub(crate) pairs: usize,
+    /// CPU per request in microseconds: the medians of all turns.
+    pub(crate) with: f64,
+    pub(crate) without: f64,
+    /// The ratios of the pairs: their quartiles, the median in the middle.
+    pub(crate) ratio: [f64; 3],
 }
 
 /// The time from exec to the first response, in milliseconds.

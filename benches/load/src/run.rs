@@ -8,9 +8,9 @@ use std::process::Command;
 
 use crate::args::Args;
 use crate::measure::{Load, Turn};
-use crate::peer::{Hyper, Peer, Wasmcluster, WasmtimeServe};
-use crate::report::{ColdStart, Ratio, Report, Row, Spread};
-use crate::sample::{Sample, median};
+use crate::peer::{BODY, Hyper, Peer, Wasmcluster, WasmtimeServe};
+use crate::report::{ColdStart, Ratio, Report, Row, Sandbox, Spread};
+use crate::sample::{Sample, median, quartiles};
 use crate::server::Server;
 use crate::{Result, launch, table};
 
@@ -22,6 +22,12 @@ const SPREAD: (u32, u64, f64) = (4, 20_000, 0.05);
 /// Of what a server can do at most, the constant rate at which its tails are looked at.
 const LOAD_FACTOR: f64 = 0.5;
 
+/// Pairs of turns in a round that weigh the sandbox, and how long each of them is. What it costs is less than two turns differ
+/// by, and what they differ by comes and goes within tenths of a second: many short ones find what a few long ones do not.
+const PAIRS: u32 = 40;
+/// See [`PAIRS`], in milliseconds.
+const SHORT_TURN: u64 = 60;
+
 /// What a run consists of.
 struct Plan {
     rounds: u32,
@@ -29,9 +35,13 @@ struct Plan {
     connections: u32,
     cold_starts: u32,
     fresh_requests: u64,
+    /// Pairs of turns that weigh the sandbox.
+    pairs: u32,
     sleep: bool,
     cpus: Option<(usize, usize)>,
     variants: Vec<Box<dyn Peer>>,
+    /// Those of `variants` whose sandbox is weighed.
+    sandboxed: Vec<Wasmcluster>,
     demo: Wasmcluster,
 }
 
@@ -70,19 +80,24 @@ impl Plan {
         if let Some(only) = &args.only {
             variants.retain(|variant| variant.name().contains(only.as_str()));
         }
+        let mut sandboxed = Wasmcluster::variants(&program, &cache);
+        sandboxed.retain(|variant| variants.iter().any(|row| row.name() == variant.name()));
         let seconds = args.seconds.unwrap_or(if args.quick { 0.2 } else { 2.0 });
         if !(0.05..=600.0).contains(&seconds) {
             return Err("--seconds must be between 0.05 and 600".into());
         }
+        let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
         Ok(Self {
-            rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 3 }),
+            rounds,
             seconds,
             connections: args.connections,
             cold_starts: if args.quick { 3 } else { 20 },
             fresh_requests: if args.quick { 2_000 } else { 20_000 },
+            pairs: if args.quick { 3 } else { rounds * PAIRS },
             sleep: args.sleeping_client,
             cpus: launch::two_cpus()?,
             variants,
+            sandboxed,
             demo: Wasmcluster::demo(&program, &cache),
         })
     }
@@ -113,6 +128,9 @@ impl Plan {
             milliseconds,
             rate: fastest(name) * LOAD_FACTOR,
         })?;
+        for variant in &self.sandboxed {
+            report.sandbox.push(self.sandbox(variant)?);
+        }
         report.spread = Some(self.spread()?);
         Ok(report)
     }
@@ -145,11 +163,7 @@ impl Plan {
                 ours: variant.is_ours(),
                 instances,
                 median: Sample::median_of(&samples),
-                ratio: Some(Ratio {
-                    least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-                    most: ratios.iter().copied().fold(0.0, f64::max),
-                    median: median(ratios),
-                }),
+                ratio: Some(Ratio::of(&ratios)),
             });
         }
         let name = Hyper.name().to_owned();
@@ -160,6 +174,41 @@ impl Plan {
     /// Who can be `instances` processes.
     fn peers(&self, instances: u32) -> impl Iterator<Item = &dyn Peer> {
         self.variants.iter().map(AsRef::as_ref).filter(move |peer| instances <= peer.max_instances())
+    }
+
+    /// Lets a server and the same without its sandbox take many short turns. Both are there all the time, so that whatever
+    /// else happens to a pair of turns happens to both of them.
+    fn sandbox(&self, variant: &Wasmcluster) -> Result<Sandbox> {
+        let server_cpu = self.cpus.map(|(server, _)| server);
+        let with = Server::start(variant, 1, server_cpu)?;
+        let without = Server::start(&variant.without_sandbox(), 1, server_cpu)?;
+        let turn = Turn {
+            instances: 1,
+            connections: self.connections,
+            load: Load::Closed { milliseconds: SHORT_TURN },
+            sleep: self.sleep,
+            cpus: self.cpus,
+        };
+        let mut turns = [Vec::new(), Vec::new()];
+        for pair in 0..self.pairs {
+            let mut order = [(&with, 0), (&without, 1)];
+            // Who is first follows the other's break.
+            if pair % 2 == 1 {
+                order.reverse();
+            }
+            for (server, at) in order {
+                turns[at].push(turn.load(server, &["--body", BODY])?.cpu_micros(variant.name())?);
+            }
+        }
+        let [with, without] = turns;
+        let ratios: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with / without).collect();
+        Ok(Sandbox {
+            name: variant.name().to_owned(),
+            pairs: ratios.len(),
+            with: median(with),
+            without: median(without),
+            ratio: quartiles(&ratios),
+        })
     }
 
     fn cold_start(&self) -> Result<Vec<ColdStart>> {

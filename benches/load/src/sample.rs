@@ -51,6 +51,16 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// What a quarter, a half and three quarters of the values are below; zeros of none.
+pub(crate) fn quartiles(values: &[f64]) -> [f64; 3] {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let quarter = values.len() / 4;
+    let lower = values.get(quarter).copied().unwrap_or_default();
+    let upper = values.iter().rev().nth(quarter).copied().unwrap_or_default();
+    [lower, median(values), upper]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +70,15 @@ mod tests {
         assert!((median([3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median([4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
         assert!(median([]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn quartiles_leave_a_quarter_at_each_end() {
+        let found = quartiles(&[8.0, 2.0, 3.0, 5.0, 4.0, 6.0, 7.0, 1.0]);
+        assert!(
+            found.iter().zip([3.0, 4.5, 6.0]).all(|(found, wanted)| (found - wanted).abs() < 1e-9),
+            "{found:?}"
+        );
+        assert!(quartiles(&[]).iter().all(|value| value.abs() < 1e-9));
     }
 }

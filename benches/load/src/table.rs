@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, Row};
+use crate::report::{Report, Row, Sandbox};
 
 /// The most CPU per request that each row may take, as a multiple of bare hyper's.
 const RATIOS: [(&str, f64); 3] = [("0.2 fresh", 3.2), ("0.2 reused", 2.0), ("0.3 reused", 2.8)];
@@ -11,6 +11,8 @@ const RATIOS: [(&str, f64); 3] = [("0.2 fresh", 3.2), ("0.2 reused", 2.0), ("0.3
 const BESIDE_WASMTIME: [(&str, f64); 3] = [("0.2 fresh", 0.36), ("0.2 reused", 0.89), ("0.3 reused", 0.99)];
 /// The most memory that a worker, and the supervisor, may take, in MB.
 const PSS: f64 = 8.0;
+/// The most that the sandbox of workers may add to what a request costs, as a factor.
+const SANDBOX: f64 = 1.05;
 /// The longest time from exec to the first response, in milliseconds.
 const COLD_START: f64 = 15.0;
 
@@ -119,6 +121,24 @@ fn tables(report: &Report) -> Vec<Table> {
         rows: report.constant_rate.iter().map(constant).collect(),
     });
     tables.push(Table {
+        title: "What the sandbox of workers costs: the same with `--sandbox off`, in turns".into(),
+        head: vec!["", "pairs of turns", "CPU µs/request", "without", "×"],
+        rows: report
+            .sandbox
+            .iter()
+            .map(|row| {
+                let [low, median, high] = row.ratio;
+                vec![
+                    row.name.clone(),
+                    row.pairs.to_string(),
+                    format!("{:.1}", row.with),
+                    format!("{:.1}", row.without),
+                    format!("{median:.2} ({low:.2}–{high:.2})"),
+                ]
+            })
+            .collect(),
+    });
+    tables.push(Table {
         title: "From exec to the first response, compiled before".into(),
         head: vec!["", "median ms", "least", "most"],
         rows: report
@@ -213,6 +233,10 @@ fn promises(report: &Report) -> Vec<(String, bool)> {
             let promise = format!("{name} takes {found:.2} times wasmtime serve's CPU, {most} at most");
             promises.push((promise, found <= most));
         }
+    }
+    for Sandbox { name, ratio: [_, ratio, _], .. } in &report.sandbox {
+        let promise = format!("{name} takes {ratio:.2} times its CPU without the sandbox, {SANDBOX} at most");
+        promises.push((promise, *ratio <= SANDBOX));
     }
     let ours = || report.keep_alive.iter().filter(|row| row.ours).map(|row| &row.median);
     let largest = |sizes: &mut dyn Iterator<Item = f64>| sizes.fold(0.0, f64::max);
