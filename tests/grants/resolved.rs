@@ -120,6 +120,24 @@ fn each_request_is_judged_by_where_its_name_leads_then() {
     });
 }
 
+/// try: a name with a public address and one inside, under `*` | the public one answers | nobody inside is asked
+#[test]
+fn of_the_addresses_of_a_name_only_those_that_are_public_are_asked() {
+    Network::with_names(|names| {
+        let public = redirects_to("http://elsewhere.example.org/");
+        let inside = Elsewhere::at(([127, 0, 0, 1], public.port()).into());
+        names.lead("mixed.example.org", &[ip("127.0.0.1"), PUBLIC.into(), ip("127.0.0.1")]);
+        of_both_zoos("*", |server| {
+            for _ in 0..10 {
+                let url = format!("http://mixed.example.org:{}/", public.port());
+                let answer = server.get(&format!("/outbound?url={url}"));
+                assert_eq!(answer.expect_status(200).text(), "status: 302\n");
+            }
+        });
+        assert_eq!(inside.counts(), (0, 0));
+    });
+}
+
 /// Whoever grants a name means where it leads. A name is not what is below it.
 #[test]
 fn a_name_that_was_granted_as_it_is_leads_anywhere() {
