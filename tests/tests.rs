@@ -17,6 +17,7 @@ mod handover;
 mod history;
 mod hostile;
 mod http;
+mod inspect;
 mod instances;
 mod isolation;
 mod limits;
