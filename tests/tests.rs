@@ -17,7 +17,6 @@ mod handover;
 mod history;
 mod hostile;
 mod http;
-mod inspect;
 mod instances;
 mod isolation;
 mod limits;

@@ -48,9 +48,6 @@ pub(crate) enum Command {
     /// Serve a component over HTTP
     #[command(long_about = SERVE_ABOUT, after_long_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
-    /// Say what a component is, and what it would get
-    #[command(long_about = INSPECT_ABOUT, after_long_help = EXIT_CODES)]
-    Inspect(Box<ServeArgs>),
     /// Show how an app is
     #[command(long_about = STATUS_ABOUT, after_long_help = EXIT_CODES)]
     Status(StatusArgs),
@@ -103,12 +100,6 @@ that can be repeated are lists in the file, and one value per line in the enviro
 
 TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not. HUP reloads, TTIN and \
 TTOU add a worker and take one away, USR2 lets a new version of wasmcluster go on.";
-
-const INSPECT_ABOUT: &str = "\
-Say what a component is, what it was made with, and what it would get of all that it imports.
-
-It takes what `serve` takes, from the command line, the environment and `wasmcluster.toml`, and starts nothing. What \
-`serve` would not serve ends it with the same error.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";

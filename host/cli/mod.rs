@@ -5,7 +5,6 @@ mod completions;
 mod config;
 mod exit;
 mod history;
-mod inspect;
 mod list;
 mod logs;
 mod push;
@@ -58,7 +57,6 @@ fn unreadable(error: &std::io::Error) -> Failure {
 fn run() -> Exit {
     match config::parse() {
         Ok(Command::Serve(args)) => serve::run(*args),
-        Ok(Command::Inspect(args)) => inspect::run(&args),
         Ok(Command::Status(args)) => status::run(args),
         Ok(Command::List(args)) => list::run(args),
         Ok(Command::Push(args)) => push::run(args),

@@ -138,7 +138,7 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
 }
 
 /// What may be another one after a reload.
-pub(super) fn configuration(args: &ServeArgs) -> Configuration {
+fn configuration(args: &ServeArgs) -> Configuration {
     let (guest, serving) = (guest(args), serving(args));
     Configuration {
         component: args.component.clone().map_or(DEMO, Component::File),

@@ -41,7 +41,13 @@ impl Intruder {
         eventually("a worker that waits", || {
             ptrace::attach(pid).expect("may be traced: it descends from this process");
             let intruder = Self { pid };
-            let stopped = waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+            let wait = || waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+            let mut stopped = wait();
+            // One that is about to become the worker tells of that first.
+            while stopped == WaitStatus::Stopped(pid, Signal::SIGTRAP) {
+                ptrace::cont(pid, None).unwrap();
+                stopped = wait();
+            }
             assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
             let waits_in = ptrace::getregs(pid).unwrap().orig_rax;
             (waits_in == u64::try_from(call.id()).unwrap()).then_some(intruder)

@@ -6,7 +6,7 @@ use http::uri::Authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use wasmcluster_core::message::{Conditions, FromWorker, Start, fd};
+use wasmcluster_core::message::{Conditions, FromWorker, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -102,7 +102,7 @@ impl Server {
             linker(&engine, shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(unlinked)?;
 
         let reuse = Reuse {
-            max_served: guest.max_instance_reuse_count.unwrap_or(shape.default_reuse()).max(1),
+            max_served: guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1),
             idle_timeout: guest.idle_instance_timeout,
         };
         let (wanted, reach, user) = (guest.sandbox, Reach::of(&guest), guest.user.clone());
@@ -216,4 +216,13 @@ fn listener() -> std::io::Result<(TcpListener, Authority)> {
     let listener = std::net::TcpListener::from(inherited(fd::LISTENER));
     let authority = Authority::try_from(listener.local_addr()?.to_string()).map_err(std::io::Error::other)?;
     Ok((TcpListener::from_std(listener)?, authority))
+}
+
+/// How many requests an instance serves when nobody said: 0.2 components are written for one, 0.3 are told to expect
+/// more.
+const fn default_reuse(shape: Shape) -> u32 {
+    match shape {
+        Shape::P2 => 1,
+        Shape::P3 => 128,
+    }
 }

@@ -2,7 +2,7 @@
 
 use wasmcluster_core::message::Shape;
 use wasmcluster_core::rejection::Rejection;
-use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
+use wasmparser::{Parser, Payload};
 use wasmtime::Precompiled;
 
 use crate::link::PROVIDED;
@@ -10,38 +10,17 @@ use crate::link::PROVIDED;
 const COMPONENT_HINT: &str = "build one with `cargo build --release --target wasm32-wasip2`, \
                               or turn a core module into one with `wasm-tools component new`";
 
-/// As many producers are told.
-const MOST_PRODUCERS: usize = 32;
-
 /// A component that can be asked over HTTP.
-#[derive(Debug)]
-pub struct Inspected {
-    /// By which version of WASI it is asked.
-    pub shape: Shape,
-    /// What it imports, and by which versions.
-    pub imports: Vec<String>,
-    /// What it exports, the handler among it.
-    pub exports: Vec<String>,
-    /// What it was made from and with, by its own account.
-    pub producers: Vec<Producer>,
-}
-
-/// A line of the `producers` section of the component, or of a part of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Producer {
-    /// `language`, `processed-by` or `sdk`.
-    pub field: String,
-    /// Who.
-    pub name: String,
-    /// In which version; may be empty.
-    pub version: String,
+pub(super) struct Inspected {
+    pub(super) shape: Shape,
+    pub(super) imports: Vec<String>,
 }
 
 /// Looks at the outermost component of `bytes`.
 ///
 /// # Errors
 /// Rejects whatever is not a component that exports an HTTP handler we know.
-pub fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
+pub(super) fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
     if wasmtime::Engine::detect_precompiled(bytes)
         .is_some_and(|kind| matches!(kind, Precompiled::Component | Precompiled::Module))
     {
@@ -63,19 +42,16 @@ pub fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
         )
     })?;
     let shape = shape(&names.exports).ok_or_else(|| no_handler(name, &names.exports))?;
-    let Names { imports, exports, producers } = names;
-    Ok(Inspected { shape, imports, exports, producers })
+    Ok(Inspected { shape, imports: names.imports })
 }
 
-#[derive(Default)]
 struct Names {
     imports: Vec<String>,
     exports: Vec<String>,
-    producers: Vec<Producer>,
 }
 
 fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
-    let mut names = Names::default();
+    let mut names = Names { imports: Vec::new(), exports: Vec::new() };
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -91,39 +67,13 @@ fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
                     names.exports.push(export?.name.name.to_owned());
                 }
             }
-            Payload::CustomSection(section) => {
-                // A part says it, too, and what is wrong with it is of no account.
-                if let KnownCustom::Producers(section) = section.as_known() {
-                    let _ = producers(section, &mut names.producers);
-                }
-            }
             _ => {}
         }
     }
     Ok(names)
 }
 
-/// Adds what `section` says and was not said before.
-fn producers(
-    section: ProducersSectionReader<'_>,
-    all: &mut Vec<Producer>,
-) -> Result<(), wasmparser::BinaryReaderError> {
-    for field in section {
-        let field = field?;
-        for value in field.values {
-            let value = value?;
-            let (field, name, version) = (field.name.into(), value.name.into(), value.version.into());
-            let producer = Producer { field, name, version };
-            // Whoever writes a million makes us look a million times at what is shown of them, and no more.
-            if all.len() < MOST_PRODUCERS && !all.contains(&producer) {
-                all.push(producer);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Of which version of WASI the newest handler is that the component has.
+/// The newest handler that the component has.
 fn shape(exports: &[String]) -> Option<Shape> {
     let exports_any = |prefix: &str| {
         exports.iter().any(|export| export.strip_prefix(prefix).is_some_and(|patch| !patch.contains('-')))
@@ -162,7 +112,7 @@ fn no_handler(name: &str, exports: &[String]) -> Rejection {
 ///
 /// # Errors
 /// Rejects a component that imports something else, naming it and what comes nearest.
-pub fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
+pub(super) fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
     let missing: Vec<&String> = imports.iter().filter(|import| !is_provided(import)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let (interface, version) = first.split_once('@').unwrap_or((first, ""));
@@ -191,8 +141,7 @@ fn provided() -> impl Iterator<Item = (String, &'static str)> {
 
 /// Whether the linker resolves `import`, by the rules of semantic versions: a release matches any of its series, a draft
 /// only itself.
-#[must_use]
-pub fn is_provided(import: &str) -> bool {
+fn is_provided(import: &str) -> bool {
     let Some((interface, wanted)) = import.split_once('@') else { return false };
     let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
     provided().any(|(known, version)| {

@@ -3,9 +3,8 @@
 //! A process of its own, so that Cranelift's memory is gone when it is done, and so that a component which brings the
 //! compiler down brings nothing else down.
 
-pub mod inspect;
-
 mod cache;
+mod inspect;
 mod kept;
 
 use std::fs::File;
