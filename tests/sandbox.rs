@@ -23,9 +23,10 @@ fn of_threads(pid: u32, name: &str) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let value =
         |status: String| status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
-    let values =
-        threads.map(|thread| value(fs::read_to_string(thread.unwrap().path().join("status")).unwrap()));
-    values.map(|value| value.expect(name)).collect()
+    // One that has ended meanwhile has nothing to say.
+    let statuses =
+        threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).ok());
+    statuses.map(|status| value(status).expect(name)).collect()
 }
 
 /// try: a thread that is not confined, a core dump, locked memory | there is none | not looked at
