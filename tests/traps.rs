@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 use wasmparser::{Parser, Payload};
 
-use crate::support::{Server, Starting, eventually, handler_around, handler_with, program};
+use crate::support::{Server, Starting, eventually, handler_around, handler_with, program, signal};
 
 /// A guest that traps two calls deep. Nobody else has what is in its memory.
 fn traps() -> Vec<u8> {
@@ -193,6 +194,25 @@ fn a_core_dump_that_cannot_be_kept_is_said_to_be_lost() {
     server.wait_for_stderr("the guest's core dump is lost: cannot write `");
     server.wait_for_stderr("hint: check the directory that `--coredump` names");
     server.get("/").expect_status(500);
+}
+
+#[test]
+fn an_upgrade_waits_for_one_that_is_being_written() {
+    let large = handler_with("(memory 3200) (func $handle (param i32 i32) unreachable)");
+    let server = serve(&large).args(["--coredump", "dumps", "--bake", "0s"]).start();
+    let (directory, worker) = (server.place().join("work/dumps"), server.worker());
+    let mut client = server.connect();
+    client.send_head("GET", "/", &[]);
+    let file = eventually("a core dump", || dumps(&directory).pop());
+    // In the middle of it, for as long as an upgrade needs otherwise.
+    signal(worker, SIGSTOP);
+    assert!(fs::metadata(&file).unwrap().len() < 3200 << 16);
+    let upgrade = server.command(["upgrade"]).start();
+    server.wait_for_stderr("is to go on, version");
+    signal(worker, SIGCONT);
+    upgrade.wait().expect_code(0).expect_stdout("generation 2 serves");
+    server.wait_for_stderr("core dump of the guest in `");
+    assert!(custom_sections(&fs::read(&file).unwrap()).contains(&"corestack".to_owned()));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Core dumps of guests: what a worker writes into a pipe, kept as a file.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::spawn_blocking;
 
@@ -44,6 +45,8 @@ pub(crate) enum Lost {
     TooLarge { bytes: u64, most: u64 },
     #[error("it broke off")]
     BrokeOff,
+    #[error("an upgrade came in between")]
+    Upgraded,
 }
 
 impl Lost {
@@ -51,32 +54,41 @@ impl Lost {
         match self {
             Self::Full(_) => Some("remove those that nobody needs any more"),
             Self::Unwritten { .. } => Some("check the directory that `--coredump` names"),
-            Self::TooLarge { .. } | Self::BrokeOff => None,
+            Self::TooLarge { .. } | Self::BrokeOff | Self::Upgraded => None,
         }
     }
 }
 
+/// A core dump of which the first bytes have come.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    place: Place,
+    pipe: OwnedFd,
+    bytes: u64,
+}
+
+impl Arriving {
+    /// Takes the rest of it.
+    pub(crate) async fn keep(self) -> Result<Kept, Lost> {
+        let Self { place, pipe, bytes } = self;
+        spawn_blocking(move || place.write(File::from(pipe), bytes)).await.unwrap_or(Err(Lost::BrokeOff))
+    }
+}
+
 impl Place {
-    /// The end of a pipe for a worker, and what becomes of that which it writes; none if it never does.
-    pub(crate) fn wait(self) -> io::Result<(OwnedFd, impl Future<Output = Option<Result<Kept, Lost>>>)> {
+    /// The end of a pipe for a worker, and that which it begins to write there; none if it never does.
+    pub(crate) fn wait(self) -> io::Result<(OwnedFd, impl Future<Output = Option<Arriving>>)> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
-        let arriving = Receiver::from_owned_fd(ours)?;
-        let kept = async move {
-            arriving.readable().await.ok()?;
-            let arriving = arriving.into_blocking_fd().ok()?;
-            spawn_blocking(move || self.keep(File::from(arriving))).await.ok()?
+        let mut ours = Receiver::from_owned_fd(ours)?;
+        let arriving = async move {
+            // A worker that ends has closed it.
+            let bytes = ours.read_u64_le().await.ok()?;
+            Some(Arriving { place: self, pipe: ours.into_blocking_fd().ok()?, bytes })
         };
-        Ok((theirs, kept))
+        Ok((theirs, arriving))
     }
 
-    fn keep(self, mut arriving: impl Read) -> Option<Result<Kept, Lost>> {
-        let mut length = [0; size_of::<u64>()];
-        // A worker that ends has closed it.
-        arriving.read_exact(&mut length).ok()?;
-        Some(self.write(arriving, u64::from_le_bytes(length)))
-    }
-
-    fn write(self, arriving: impl Read, bytes: u64) -> Result<Kept, Lost> {
+    fn write(self, arriving: impl io::Read, bytes: u64) -> Result<Kept, Lost> {
         let Self { directory, name, most } = self;
         if bytes > most {
             return Err(Lost::TooLarge { bytes, most });
@@ -110,35 +122,49 @@ fn count(directory: &Path) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
-    fn keep(directory: &Path, name: &str, announced: u64, bytes: &[u8]) -> Option<Result<Kept, Lost>> {
-        let arriving = [&announced.to_le_bytes(), bytes].concat();
-        let place = Place { directory: directory.to_owned(), name: name.into(), most: 8 };
-        place.keep(&*arriving)
+    fn keep(directory: &Path, name: &str, announced: u64, bytes: &[u8]) -> Result<Kept, Lost> {
+        Place { directory: directory.to_owned(), name: name.into(), most: 8 }.write(bytes, announced)
     }
 
     #[test]
     fn only_what_is_whole_is_kept() {
         let temporary = tempfile::tempdir().expect("a directory");
         let directory = temporary.path().join("new");
-        let kept = keep(&directory, "whole", 3, b"abcd").expect("it came").expect("it is whole");
+        let kept = keep(&directory, "whole", 3, b"abcd").expect("it is whole");
         assert_eq!(std::fs::read(kept.file).expect("it is there"), b"abc");
-        assert!(matches!(keep(&directory, "half", 4, b"abc"), Some(Err(Lost::BrokeOff))));
-        assert!(matches!(keep(&directory, "large", 9, b"abcdefghi"), Some(Err(Lost::TooLarge { .. }))));
-        assert!(matches!(keep(&directory, "whole", 3, b"def"), Some(Err(Lost::Unwritten { .. }))));
-        let place = Place { directory: directory.clone(), name: "none".into(), most: 8 };
-        assert!(place.keep(&b"1234567"[..]).is_none());
+        assert!(matches!(keep(&directory, "half", 4, b"abc"), Err(Lost::BrokeOff)));
+        assert!(matches!(keep(&directory, "large", 9, b"abcdefghi"), Err(Lost::TooLarge { .. })));
+        assert!(matches!(keep(&directory, "whole", 3, b"def"), Err(Lost::Unwritten { .. })));
         assert_eq!(count(&directory).expect("readable"), 1);
         assert_eq!(directory.read_dir().expect("readable").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_arrives_when_its_length_has_come() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = || Place { directory: directory.path().to_owned(), name: "it".into(), most: 8 };
+        let (pipe, arriving) = place().wait().expect("a pipe");
+        File::from(pipe).write_all(b"1234567").expect("there is room");
+        assert!(arriving.await.is_none());
+
+        let (pipe, arriving) = place().wait().expect("a pipe");
+        let mut pipe = File::from(pipe);
+        pipe.write_all(&3_u64.to_le_bytes()).expect("there is room");
+        let arriving = arriving.await.expect("it has come");
+        pipe.write_all(b"abc").expect("there is room");
+        assert_eq!(arriving.keep().await.expect("it is whole").bytes, 3);
     }
 
     #[test]
     fn a_directory_is_not_filled() {
         let directory = tempfile::tempdir().expect("a directory");
         for number in 0..MOST {
-            assert!(matches!(keep(directory.path(), &number.to_string(), 1, b"a"), Some(Ok(_))));
+            assert!(keep(directory.path(), &number.to_string(), 1, b"a").is_ok());
         }
-        assert!(matches!(keep(directory.path(), "more", 1, b"a"), Some(Err(Lost::Full(_)))));
+        assert!(matches!(keep(directory.path(), "more", 1, b"a"), Err(Lost::Full(_))));
     }
 }

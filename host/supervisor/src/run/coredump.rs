@@ -9,7 +9,7 @@ use wasmcluster_core::message::ToWorker;
 use wasmcluster_core::record::Record;
 
 use super::{Placed, Supervisor};
-use crate::coredump::{Kept, Lost, Place};
+use crate::coredump::{Arriving, Kept, Lost, Place};
 use crate::history::now;
 
 /// How long it is from one of a worker's to its next. While a worker collects one it does nothing else.
@@ -21,7 +21,9 @@ const BESIDES_MEMORY: u64 = 16 << 20;
 /// What was waited for.
 #[derive(Debug)]
 pub(super) enum Dumped {
-    /// A worker has written one.
+    /// A worker writes one.
+    Began(WorkerId, Arriving),
+    /// It has.
     Arrived(WorkerId, Result<Kept, Lost>),
     /// A worker may write another one.
     Rested(WorkerId),
@@ -50,9 +52,10 @@ impl<R: FnMut(Record)> Supervisor<R> {
             // Each page has a few bytes of its own.
             most: (limits.memory_size + limits.memory_size / 64).saturating_add(BESIDES_MEMORY),
         };
-        let (pipe, kept) = place.wait()?;
-        self.dumps
-            .spawn(async move { kept.await.map_or(Dumped::Never, |kept| Dumped::Arrived(worker, kept)) });
+        let (pipe, arriving) = place.wait()?;
+        self.dumps.spawn(async move {
+            arriving.await.map_or(Dumped::Never, |arriving| Dumped::Began(worker, arriving))
+        });
         Ok(Some(pipe))
     }
 
@@ -71,7 +74,12 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     pub(super) fn dumped(&mut self, dumped: Dumped) {
         match dumped {
+            Dumped::Began(worker, arriving) => {
+                self.dumping += 1;
+                self.dumps.spawn(async move { Dumped::Arrived(worker, arriving.keep().await) });
+            }
             Dumped::Arrived(worker, kept) => {
+                self.dumping -= 1;
                 self.say_dumped(worker, kept);
                 self.dumps.spawn(async move {
                     tokio::time::sleep(REST).await;
@@ -80,6 +88,15 @@ impl<R: FnMut(Record)> Supervisor<R> {
             }
             Dumped::Rested(worker) => self.expect_dump(worker),
             Dumped::Never => {}
+        }
+    }
+
+    /// Says which of them nobody will read any more, because another program goes on.
+    pub(super) fn lose_dumps(&mut self) {
+        while let Some(dumped) = self.dumps.try_join_next() {
+            if let Ok(Dumped::Began(worker, _)) = dumped {
+                self.say_dumped(worker, Err(Lost::Upgraded));
+            }
         }
     }
 

@@ -139,6 +139,8 @@ pub(crate) struct Supervisor<R> {
     trials: JoinSet<Result<Tried, Unfit>>,
     /// Core dumps that may still come.
     dumps: JoinSet<Dumped>,
+    /// How many of them are being written.
+    dumping: usize,
     asked_to_stop: bool,
     /// Commands that wait for the end.
     awaiting_end: Vec<Answers>,
@@ -194,6 +196,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
             upgrade: None,
             trials: JoinSet::new(),
             dumps: JoinSet::new(),
+            dumping: 0,
             asked_to_stop: false,
             awaiting_end: Vec::new(),
             rejection: None,

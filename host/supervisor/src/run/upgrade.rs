@@ -51,7 +51,7 @@ pub(super) struct Upgrade {
 enum Stage {
     /// The new program is asked whether it would go on.
     Trying,
-    /// It would, and waits for what is being built or rolled out. If that takes time, it is asked again.
+    /// It would, and waits for what is being built, rolled out or dumped. If that takes time, it is asked again.
     Waiting { tried: Tried, waited: bool },
     /// Nobody is let in at the control socket any more, and those who were have their answers soon.
     Closing(Tried),
@@ -111,7 +111,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         if self.cluster.is_stopping() {
             return self.give_up_upgrade("the app is stopping".into(), None);
         }
-        let busy = self.coming.is_some() || self.cluster.replaced().is_some();
+        let busy = self.coming.is_some() || self.cluster.replaced().is_some() || self.dumping > 0;
         let Some(upgrade) = &mut self.upgrade else { return };
         let stage = std::mem::replace(&mut upgrade.stage, Stage::Trying);
         upgrade.stage = match stage {
@@ -182,6 +182,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         while let Ok(wish) = timeout(LAST_LOOK, signals.next()).await {
             wishes.push(wish);
         }
+        self.lose_dumps();
         let mut descriptors = Descriptors::default();
         let (workers, inputs) = self.release_workers(&mut descriptors).await.map_err(ServeError::Setup)?;
         let Some(Upgrade { asker, stage: Stage::Leaving(tried), .. }) = self.upgrade else {
