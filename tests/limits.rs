@@ -3,6 +3,7 @@
 mod after;
 mod answering;
 mod clients;
+mod compiling;
 mod crowd;
 mod guests;
 mod memory;

@@ -29,7 +29,7 @@ pub(crate) use self::instance::{InstanceArgs, Isolation};
 pub(crate) use self::request::RequestArgs;
 use super::exit::EXIT_CODES;
 use super::values::{
-    Factor, Percent, Timeout, address, directory, duration, heartbeat, pair, path, percent,
+    Factor, Percent, Timeout, address, compiler_size, directory, duration, heartbeat, pair, path, percent,
     positive_duration, process_size, variable,
 };
 
@@ -264,6 +264,18 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WASMCLUSTER_HEARTBEAT_TIMEOUT", value_name = "TIME", default_value = "10s")]
     #[arg(help_heading = PROCESSES, value_parser = heartbeat)]
     pub(crate) heartbeat_timeout: Timeout,
+
+    /// How much CPU time it may take to compile the component
+    ///
+    /// On all cores together, in whole seconds. One that takes more is not served.
+    #[arg(long, env = "WASMCLUSTER_MAX_COMPILE_TIME", value_name = "TIME", default_value = "5m")]
+    #[arg(help_heading = PROCESSES, value_parser = positive_duration)]
+    pub(crate) max_compile_time: Duration,
+
+    /// How much memory it may take to compile the component
+    #[arg(long, env = "WASMCLUSTER_MAX_COMPILE_MEMORY", value_name = "SIZE", default_value = "4GiB")]
+    #[arg(help_heading = PROCESSES, value_parser = compiler_size)]
+    pub(crate) max_compile_memory: u64,
 
     /// Whether the kernel confines workers to what they need
     ///

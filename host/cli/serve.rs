@@ -163,6 +163,7 @@ fn guest(args: &ServeArgs) -> app::Guest {
         limits: app::GuestLimits {
             memory_size: instance.max_memory_size,
             table_elements: instance.max_table_elements,
+            core_instances: instance.max_core_instances,
             resources: instance.max_resources,
             hostcall_size: instance.max_hostcall_size,
             field_size: instance.max_field_size,
@@ -172,6 +173,7 @@ fn guest(args: &ServeArgs) -> app::Guest {
             log_lines: instance.max_log_lines,
             log_size: instance.max_log_size,
         },
+        compile: app::CompileLimits { time: args.max_compile_time, memory: args.max_compile_memory },
         isolation: match instance.isolation {
             Isolation::Fast => app::Isolation::Fast,
             Isolation::Strict => app::Isolation::Strict,

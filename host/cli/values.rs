@@ -134,6 +134,11 @@ pub(crate) fn process_size(value: &str) -> Result<u64, String> {
     size(value, 16 << 20, 1 << 40)
 }
 
+/// What a compiler may have: more than it takes to start one.
+pub(crate) fn compiler_size(value: &str) -> Result<u64, String> {
+    size(value, 64 << 20, 1 << 40)
+}
+
 /// The path of a request, and its query.
 pub(crate) fn path(value: &str) -> Result<String, String> {
     let visible = value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');

@@ -1,9 +1,12 @@
 //! What a guest may have, each with a guest that wants more: what it costs, what is said, and that it is counted.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{expect_blank, expect_reached};
-use crate::support::{Elsewhere, Program, Server, Starting, eventually, handler, program, resident_memory};
+use crate::support::{
+    Elsewhere, Program, Server, Starting, eventually, handler, handler_around, program, resident_memory,
+};
 
 /// try: memory without end | 500, the log names the flag, counted | others are served
 #[test]
@@ -48,6 +51,58 @@ fn elements_of_a_table() {
         let granted = grows_a_table(from, by).args(["--max-table-elements", "20001"]);
         Starting::of(granted).start().get("/").expect_status(500);
     }
+}
+
+/// One that consists of so many core instances.
+fn core_instances(many: usize, handle: &str) -> Vec<u8> {
+    let others = "(core instance (instantiate $empty))".repeat(many - 1);
+    handler_around(&format!(
+        r#"(core module $empty)
+           {others}
+           (core module $m (func (export "handle") (param i32 i32) {handle}))
+           (core instance $i (instantiate $m))"#
+    ))
+}
+
+/// try: more core instances than `--max-core-instances` | no start, exit code 3, the reason is said | not looked at
+#[test]
+fn core_instances_of_a_component() {
+    let refused = serve(core_instances(101, "")).run();
+    let (error, hint) = refused.expect_refusal(3);
+    assert_eq!(error, "the component has more than the 100 core instances that it may have");
+    assert_eq!(hint, "raise `--max-core-instances`");
+    let server = Starting::of(serve(core_instances(100, ""))).start();
+    server.get("/").expect_status(500);
+    let pushed = server.command(["push", "more.wasm"]).file("more.wasm", core_instances(101, "")).run();
+    pushed.expect_code(10).expect_stderr("more than the 100 core instances");
+    expect_reached(&server, &[("max-core-instances", 1)]);
+    let granted = serve(core_instances(900, "")).args(["--max-core-instances", "1000"]);
+    Starting::of(granted).start().get("/").expect_status(500);
+}
+
+/// A worker has room for all that it lets in.
+#[test]
+fn core_instances_of_all_requests_at_once() {
+    let component = core_instances(100, "(loop $forever (br $forever))");
+    let args = ["--max-concurrent-requests", "8", "--timeout", "1s"];
+    let server = Starting::of(serve(component).args(args)).start();
+    thread::scope(|scope| {
+        for request in [(); 8].map(|()| scope.spawn(|| server.get("/"))) {
+            request.join().unwrap().expect_status(504);
+        }
+    });
+}
+
+#[test]
+fn memories_and_tables_of_many_modules() {
+    let parts = r#"(core instance (instantiate $part))"#.repeat(50);
+    let component = handler_around(&format!(
+        r#"(core module $part (memory 1) (table 1 funcref))
+           {parts}
+           (core module $m (func (export "handle") (param i32 i32)))
+           (core instance $i (instantiate $m))"#
+    ));
+    Starting::of(serve(component)).start().get("/").expect_status(500);
 }
 
 /// try: more than `--max-hostcall-size` in one call | 500, the log names the flag, counted | others are served

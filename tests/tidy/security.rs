@@ -57,7 +57,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Hostile bytes", &["hostile::framing", "hostile::head"]),
     ("The sandbox", &["sandbox", "sandbox::intruded", "user", "user::intruded"]),
-    ("Hostile files", &["rejected", "push::refused", "cache", "history"]),
+    ("Hostile files", &["rejected", "limits::compiling", "push::refused", "cache", "history"]),
     ("Another user", &["control::names", "control::strangers"]),
     ("Everything at once", &["torture"]),
 ];

@@ -28,6 +28,13 @@ pub(crate) struct InstanceArgs {
     #[arg(help_heading = HEADING, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub(crate) max_table_elements: u32,
 
+    /// How many core instances an instance may consist of
+    ///
+    /// A component instantiates its core modules, one of them as often as it likes. One that has more does not start.
+    #[arg(long, env = "WASMCLUSTER_MAX_CORE_INSTANCES", value_name = "N", default_value = "100")]
+    #[arg(help_heading = HEADING, value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) max_core_instances: u32,
+
     /// How many resources of the host an instance may hold
     ///
     /// Header lists, requests, responses, bodies, streams, files and the like. One more ends the request with a status of

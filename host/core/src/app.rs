@@ -10,7 +10,9 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::WorkerId;
+use crate::limit::Limit;
 use crate::outbound::OutboundRule;
+use crate::rejection::Rejection;
 
 /// What a guest may see and use. Everything absent is denied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Guest {
     pub outbound: Vec<OutboundRule>,
     /// How much it may have of everything.
     pub limits: GuestLimits,
+    /// How much it may take to compile it.
+    pub compile: CompileLimits,
     /// How memory of a finished instance is made fresh.
     pub isolation: Isolation,
     /// The directory for core dumps of guests that trap, if they are kept.
@@ -46,6 +50,8 @@ pub struct GuestLimits {
     pub memory_size: u64,
     /// Elements of its largest table; growing past it fails.
     pub table_elements: u32,
+    /// Core instances that one instance of the component consists of.
+    pub core_instances: u32,
     /// Resources of the host, such as header lists, bodies, streams and files, that one instance may hold.
     pub resources: u32,
     /// What it may give to the host in one call.
@@ -62,6 +68,31 @@ pub struct GuestLimits {
     pub log_lines: u32,
     /// What those may hold together.
     pub log_size: u64,
+}
+
+/// How much compiling a component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileLimits {
+    /// Time of the CPU, on all cores together; counted in whole seconds.
+    pub time: Duration,
+    /// Memory of the compiler, in bytes.
+    pub memory: u64,
+}
+
+impl CompileLimits {
+    /// Of a component whose compiler needs more time.
+    #[must_use]
+    pub fn out_of_time(&self, component: &str) -> Rejection {
+        let message = format!("compiling `{component}` takes more than {:?} of CPU time", self.time);
+        Rejection::past(Limit::MaxCompileTime, message)
+    }
+
+    /// Of one whose compiler needs more memory.
+    #[must_use]
+    pub fn out_of_memory(&self, component: &str) -> Rejection {
+        let message = format!("compiling `{component}` takes more than {} bytes of memory", self.memory);
+        Rejection::past(Limit::MaxCompileMemory, message)
+    }
 }
 
 /// A directory of the host under a name of the guest.

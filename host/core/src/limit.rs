@@ -15,6 +15,9 @@ pub enum Limit {
     Timeout,
     MaxMemorySize,
     MaxTableElements,
+    MaxCoreInstances,
+    MaxCompileTime,
+    MaxCompileMemory,
     MaxResources,
     MaxHostcallSize,
     MaxFieldSize,
@@ -41,10 +44,13 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Timeout,
         Self::MaxMemorySize,
         Self::MaxTableElements,
+        Self::MaxCoreInstances,
+        Self::MaxCompileTime,
+        Self::MaxCompileMemory,
         Self::MaxResources,
         Self::MaxHostcallSize,
         Self::MaxFieldSize,
@@ -76,6 +82,9 @@ impl Limit {
             Self::Timeout => "timeout",
             Self::MaxMemorySize => "max-memory-size",
             Self::MaxTableElements => "max-table-elements",
+            Self::MaxCoreInstances => "max-core-instances",
+            Self::MaxCompileTime => "max-compile-time",
+            Self::MaxCompileMemory => "max-compile-memory",
             Self::MaxResources => "max-resources",
             Self::MaxHostcallSize => "max-hostcall-size",
             Self::MaxFieldSize => "max-field-size",

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Guest, GuestLimits, Sandbox, Serving, User};
+use crate::app::{CompileLimits, Guest, GuestLimits, Sandbox, Serving, User};
 use crate::cluster::{Generation, SlotId, Wear, WorkerId};
 use crate::limit::{Limit, Reached};
 use crate::rejection::Rejection;
@@ -117,17 +117,15 @@ impl Needs {
     /// Fails where an instance could not even start with what it may have.
     pub fn fit(&self, limits: &GuestLimits) -> Result<(), Rejection> {
         let table = u64::from(limits.table_elements);
-        let (what, needed, granted, flag) = if self.initial_memory > limits.memory_size {
+        let (what, needed, granted, limit) = if self.initial_memory > limits.memory_size {
             ("bytes of memory", self.initial_memory, limits.memory_size, Limit::MaxMemorySize)
         } else if self.initial_table > table {
             ("elements in a table", self.initial_table, table, Limit::MaxTableElements)
         } else {
             return Ok(());
         };
-        Err(Rejection::new(
-            format!("the component needs {needed} {what} to start, and may have {granted}"),
-            format!("raise `--{flag}`"),
-        ))
+        let message = format!("the component needs {needed} {what} to start, and may have {granted}");
+        Err(Rejection::past(limit, message))
     }
 }
 
@@ -282,6 +280,8 @@ pub enum ToBuilder {
         expected: Option<String>,
         /// Whether to keep the component in [`fd::KEPT`].
         keep: bool,
+        /// What it may take.
+        limits: CompileLimits,
         /// Whether the kernel confines the builder.
         sandbox: Sandbox,
     },

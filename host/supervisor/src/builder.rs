@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use wasmcluster_core::app::Sandbox;
+use wasmcluster_core::app::{CompileLimits, Sandbox};
 use wasmcluster_core::cluster::Exit;
 use wasmcluster_core::message::{Built, FromBuilder, ToBuilder, fd};
 
@@ -39,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) expected: Option<String>,
     /// Where it is kept, if it is.
     pub(crate) kept: Option<OwnedFd>,
+    /// What it may take.
+    pub(crate) limits: CompileLimits,
     /// Whether the kernel confines whoever compiles it.
     pub(crate) sandbox: Sandbox,
 }
@@ -50,15 +53,23 @@ pub(crate) async fn build(
     cache: &Cache,
     records: &mut impl FnMut(Record),
 ) -> Result<Built, ServeError> {
-    let Task { name, bytes, expected, kept, sandbox } = task;
+    let Task { name, bytes, expected, kept, limits, sandbox } = task;
     let directory = cache.directory().map_err(ServeError::Spawn)?;
     let keep = kept.is_some();
     let descriptors = [(bytes, fd::COMPONENT), (directory, fd::CACHE)].into_iter();
     let descriptors = descriptors.chain(kept.map(|kept| (kept, fd::KEPT)));
     let mut child: Child<ToBuilder, FromBuilder> =
         executable.spawn(BUILDER_ROLE, descriptors).map_err(ServeError::Spawn)?;
-    child.channel.send(&ToBuilder::Build { name: name.clone(), expected, keep, sandbox });
+    child.channel.send(&ToBuilder::Build { name: name.clone(), expected, keep, limits, sandbox });
 
+    let mut starved = false;
+    let records = &mut |record| {
+        if is_out_of_memory(&record) {
+            starved = true;
+        } else {
+            records(record);
+        }
+    };
     let mut stage = Stage::Looking;
     let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,9 +118,24 @@ pub(crate) async fn build(
         Some(FromBuilder::Rejected(rejection)) => Err(ServeError::Rejected(rejection)),
         Some(FromBuilder::CacheFailed { message }) => Err(cache.unusable(message).into()),
         Some(FromBuilder::Compiling { .. } | FromBuilder::Waiting) | None => {
-            Err(ServeError::BuilderDied { component: name, exit })
+            // The kernel ends whoever has used up his time.
+            Err(match exit {
+                Exit::Signal(signal) if signal == Signal::SIGXCPU as i32 => {
+                    ServeError::Rejected(limits.out_of_time(&name))
+                }
+                Exit::Signal(signal) if signal == Signal::SIGABRT as i32 && starved => {
+                    ServeError::Rejected(limits.out_of_memory(&name))
+                }
+                exit => ServeError::BuilderDied { component: name, exit },
+            })
         }
     }
+}
+
+/// What Rust's library says of an allocation that failed, before it aborts.
+fn is_out_of_memory(record: &Record) -> bool {
+    matches!(record, Record::Output { stream: Stream::Stderr, text, .. }
+        if text.starts_with("memory allocation of ") && text.ends_with(" bytes failed"))
 }
 
 /// Waits for the end of a builder and for its last words, which say most when it gave no answer.

@@ -108,7 +108,8 @@ impl Origin {
             Source::Kept { bytes, digest, .. } => (bytes, Some(digest)),
         };
         let kept = kept.as_ref().map(|kept| kept.try_clone()).transpose().map_err(ServeError::Spawn)?;
-        let task = Task { name: name.clone(), bytes, expected, kept, sandbox: guest.sandbox };
+        let (limits, sandbox) = (guest.compile, guest.sandbox);
+        let task = Task { name: name.clone(), bytes, expected, kept, limits, sandbox };
         let built = builder::build(executable, task, cache, records).await?;
         let artifact = cache.artifact(&built.artifact)?;
         Ok(Build {

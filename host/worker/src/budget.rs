@@ -141,6 +141,7 @@ mod tests {
         let limits = GuestLimits {
             memory_size: 0,
             table_elements: 0,
+            core_instances: 0,
             resources: 0,
             hostcall_size: 0,
             field_size: 0,

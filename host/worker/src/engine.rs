@@ -102,12 +102,15 @@ fn pool(reset: &MemoryReset, guest: &Guest, max_concurrent: u32, needs: &Needs) 
 
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(16))
+        .total_core_instances(instances.saturating_mul(guest.limits.core_instances))
+        .max_core_instances_per_component(guest.limits.core_instances)
         .total_stacks(instances)
         .total_memories(instances.saturating_mul(needs.memories.max(1)))
         .total_tables(instances.saturating_mul(needs.tables.max(1)))
         // How they are dealt out among its modules is the component's affair.
+        .max_memories_per_component(needs.memories.max(1))
         .max_memories_per_module(needs.memories.max(1))
+        .max_tables_per_component(needs.tables.max(1))
         .max_tables_per_module(needs.tables.max(1))
         .table_elements(usize::try_from(guest.limits.table_elements).unwrap_or(usize::MAX))
         .max_memory_size(4 << 30)

@@ -6,6 +6,8 @@ use http::uri::Authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use wasmcluster_core::app::GuestLimits;
+use wasmcluster_core::limit::Limit;
 use wasmcluster_core::message::{Conditions, FromWorker, Shape, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
@@ -43,6 +45,23 @@ pub(crate) enum NotReady {
 }
 
 impl NotReady {
+    /// Of an artifact that was compiled well and cannot be loaded.
+    fn unloadable(error: &wasmtime::Error, limits: &GuestLimits) -> Self {
+        let message = format!("{error:#}");
+        // The engine has no other name for it.
+        if message.contains("core module instances") {
+            let most = limits.core_instances;
+            let message = format!("the component has more than the {most} core instances that it may have");
+            return Self::Refused(Rejection::past(Limit::MaxCoreInstances, message));
+        }
+        if message.contains("pooling allocator") {
+            let hint =
+                "a worker has room for so much of it and no more: make its modules smaller, or have fewer";
+            return Self::Refused(Rejection::new(format!("the component is too large: {message}"), hint));
+        }
+        Self::component("cannot load the artifact", error)
+    }
+
     fn component(what: &str, error: &wasmtime::Error) -> Self {
         // The builder found nothing wrong with it, so what it wrote is not what we read.
         Self::Refused(Rejection::new(
@@ -96,7 +115,7 @@ impl Server {
         let (engine, reset) = engine::runtime(shape, &guest, permits, &needs)
             .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
-            .map_err(|error| NotReady::component("cannot load the artifact", &error))?;
+            .map_err(|error| NotReady::unloadable(&error, &guest.limits))?;
         let unlinked = |error| NotReady::component("cannot link the component", &error);
         let linked =
             linker(&engine, shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(unlinked)?;

@@ -252,7 +252,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
         match outcome {
             Outcome::Asked => Ok(Served::Stopped),
             Outcome::Rejected { reason, .. } => {
-                let in_full = self.rejection.unwrap_or(Rejection { message: reason, hint: None });
+                let in_full = self.rejection.unwrap_or_else(|| Rejection::without_hint(reason));
                 Err(ServeError::Rejected(in_full))
             }
             Outcome::AllErrored => Err(ServeError::AllErrored),
@@ -326,6 +326,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
                 self.tell(Event::WorkerReady { worker });
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
+                self.count(&rejection);
                 let reason = rejection.message.clone();
                 if self.newest == self.first {
                     self.rejection.get_or_insert(rejection);
@@ -351,6 +352,11 @@ impl<R: FnMut(Record)> Supervisor<R> {
             // Told before: nothing comes after it.
             WorkerInput::Exited(_) => {}
         }
+    }
+
+    /// Counts the limit that a component was rejected for.
+    fn count(&mut self, rejection: &Rejection) {
+        self.reached.add(&rejection.limit.map(|limit| (limit, 1)).into_iter().collect());
     }
 
     /// All workers find the same, so it is said once, and again when it changes.

@@ -181,6 +181,9 @@ impl<R: FnMut(Record)> Supervisor<R> {
 
     /// There will be no new generation.
     pub(super) fn fail(&mut self, error: &ServeError, asker: Option<Asker>) {
+        if let ServeError::Rejected(rejection) = error {
+            self.count(rejection);
+        }
         let (message, hint) = (error.to_string(), error.hint());
         let serving = self.cluster.replaced().unwrap_or(self.cluster.generation());
         if let Some(asker) = asker {

@@ -8,13 +8,14 @@ mod inspect;
 mod kept;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
-use wasmcluster_core::app::Sandbox;
+use wasmcluster_core::app::{CompileLimits, Sandbox};
 use wasmcluster_core::message::{Built, FromBuilder, Needs, ToBuilder, fd};
 use wasmcluster_core::rejection::Rejection;
 use wasmtime::Engine;
@@ -52,11 +53,12 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     // A push compiles on all cores beside the version that serves: whoever waits for a response goes first. Where that is
     // forbidden, it is only slower for them.
     let _ = rustix::process::nice(NICENESS);
-    let ToBuilder::Build { name, expected, keep, sandbox } = supervisor.receive()?;
+    let ToBuilder::Build { name, expected, keep, limits, sandbox } = supervisor.receive()?;
+    limit(&limits)?;
     let directories = Directories { cache: inherited(fd::CACHE), kept: keep.then(|| inherited(fd::KEPT)) };
     let answer = match directories
         .confine(sandbox)
-        .and_then(|()| build(&mut supervisor, &name, expected.as_deref(), directories))
+        .and_then(|()| build(&mut supervisor, (&name, &limits), expected.as_deref(), directories))
     {
         Ok(built) => FromBuilder::Built(built),
         Err(Refusal::Rejected(rejection)) => FromBuilder::Rejected(rejection),
@@ -64,6 +66,18 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Err(Refusal::Parent(error)) => return Err(error.into()),
     };
     Ok(supervisor.send(&answer)?)
+}
+
+/// For good, and whether or not the kernel confines us: a few hundred bytes can keep a compiler busy for a day.
+fn limit(limits: &CompileLimits) -> nix::Result<()> {
+    let lower = |resource, soft: u64, hard: u64| {
+        let (_, most) = getrlimit(resource)?;
+        setrlimit(resource, soft.min(most), hard.min(most))
+    };
+    // At the first one comes a signal by which the supervisor knows why, at the second one the end.
+    let seconds = limits.time.as_secs() + u64::from(limits.time.subsec_nanos() > 0);
+    lower(Resource::RLIMIT_CPU, seconds, seconds + 1)?;
+    lower(Resource::RLIMIT_DATA, limits.memory, limits.memory)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,14 +107,15 @@ impl Directories {
 
 fn build(
     supervisor: &mut Supervisor,
-    name: &str,
+    (name, limits): (&str, &CompileLimits),
     expected: Option<&str>,
     Directories { cache, kept }: Directories,
 ) -> Result<Built, Refusal> {
     let mut bytes = Vec::new();
-    File::from(inherited(fd::COMPONENT))
-        .read_to_end(&mut bytes)
-        .map_err(|error| Rejection { message: format!("cannot read `{name}`: {error}"), hint: None })?;
+    File::from(inherited(fd::COMPONENT)).read_to_end(&mut bytes).map_err(|error| match error.kind() {
+        ErrorKind::OutOfMemory => limits.out_of_memory(name),
+        _ => Rejection::without_hint(format!("cannot read `{name}`: {error}")),
+    })?;
     let digest: [u8; 32] = Sha256::digest(&bytes).into();
     if expected.is_some_and(|expected| expected != hex(&digest)) {
         return Err(Refusal::Rejected(Rejection::new(
@@ -125,9 +140,11 @@ fn artifact(
     digest: [u8; 32],
 ) -> Result<Built, Refusal> {
     let inspected = inspect::component(name, bytes)?;
-    let engine = engine::compiler(inspected.shape).map_err(|error| Rejection {
-        message: format!("cannot compile for this machine: {error:#}"),
-        hint: Some("x86-64 and aarch64 are supported".into()),
+    let engine = engine::compiler(inspected.shape).map_err(|error| {
+        Rejection::new(
+            format!("cannot compile for this machine: {error:#}"),
+            "x86-64 and aarch64 are supported",
+        )
     })?;
     let key = Sha256::new().chain_update(engine::fingerprint(&engine)).chain_update(digest).finalize();
 
@@ -166,9 +183,11 @@ fn compile(
     name: &str,
     bytes: &[u8],
 ) -> Result<(Vec<u8>, Needs), Rejection> {
-    let component = Component::from_binary(engine, bytes).map_err(|error| Rejection {
-        message: format!("`{name}` is not a component that can be compiled: {error:#}"),
-        hint: Some("`wasm-tools validate` says more; build it again with a current toolchain".into()),
+    let component = Component::from_binary(engine, bytes).map_err(|error| {
+        Rejection::new(
+            format!("`{name}` is not a component that can be compiled: {error:#}"),
+            "`wasm-tools validate` says more; build it again with a current toolchain",
+        )
     })?;
     inspect::imports(name, &inspected.imports)?;
     linker(engine, inspected.shape)
@@ -189,9 +208,11 @@ fn compile(
             initial_table: needs.max_initial_table_size.unwrap_or(0),
         },
     );
-    let artifact = component.serialize().map_err(|error| Rejection {
-        message: format!("the compiled code of `{name}` cannot be written down: {error:#}"),
-        hint: Some("this is a bug of wasmcluster; please report it with the component".into()),
+    let artifact = component.serialize().map_err(|error| {
+        Rejection::new(
+            format!("the compiled code of `{name}` cannot be written down: {error:#}"),
+            "this is a bug of wasmcluster; please report it with the component",
+        )
     })?;
     Ok((artifact, needs))
 }
