@@ -124,7 +124,7 @@ fn an_import_of_another_version_hears_the_nearest() {
 
 #[test]
 fn an_import_of_something_unknown_is_named() {
-    for import in ["wasi:keyvalue/store@0.2.0-draft", "acme:shop/prices@2.1.0"] {
+    for import in ["wasi:crypto/keys@0.2.0-draft", "acme:shop/prices@2.1.0"] {
         let refused = serve_text(&handler_with_import(import));
         let (error, _) = refused.expect_refusal(COMPONENT);
         assert_eq!(error, format!("`app.wasm` imports `{import}`, which nothing provides"));

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod channel;
 pub mod cluster;
+pub mod component;
 pub mod control;
 pub mod history;
 #[cfg(any(test, fuzzing))]

@@ -48,6 +48,18 @@ pub enum Shape {
     P3,
 }
 
+impl Shape {
+    /// How many requests an instance serves when nobody said: 0.2 components are written for one, 0.3 are told to expect
+    /// more.
+    #[must_use]
+    pub const fn default_reuse(self) -> u32 {
+        match self {
+            Self::P2 => 1,
+            Self::P3 => 128,
+        }
+    }
+}
+
 /// The longest line on a log pipe, in bytes, with its end. Whoever reads it takes what is longer for several.
 pub const LOG_LINE: usize = 8 << 10;
 

@@ -20,6 +20,7 @@ pub(crate) struct Grants {
     env: Vec<(String, String)>,
     files: WasiFilesystemCtx,
     config: WasiConfigVariables,
+    config_vars: Vec<(String, String)>,
     outbound: Arc<Outbound>,
     stdout: LogPipe,
     stderr: LogPipe,
@@ -54,7 +55,8 @@ impl Grants {
         Ok(Self {
             env,
             files: builder.build().filesystem().clone(),
-            config: guest.config.into_iter().collect(),
+            config: guest.config.iter().cloned().collect(),
+            config_vars: guest.config,
             outbound: Arc::new(outbound),
             stdout: stdout.clone(),
             stderr: stderr.clone(),
@@ -78,6 +80,15 @@ impl Grants {
 
     pub(crate) fn config(&self) -> &WasiConfigVariables {
         &self.config
+    }
+
+    pub(crate) fn config_vars(&self) -> &[(String, String)] {
+        &self.config_vars
+    }
+
+    /// Writes what a guest has to say and does not print.
+    pub(crate) fn log(&self, text: &str) {
+        self.stderr.write(text.as_bytes());
     }
 
     pub(crate) fn outbound(&self) -> Arc<Outbound> {

@@ -2,8 +2,10 @@
 
 use wasmcluster_core::message::Shape;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_config::WasiConfig;
+
+mod others;
 
 use crate::early;
 use crate::fields;
@@ -16,7 +18,7 @@ use crate::state::State;
 ///
 /// # Errors
 /// Fails only if two interfaces have the same name, which would be a bug of ours.
-pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<State>> {
+fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     // Once more, by way of the table alone: the stock one goes by way of the WASI context, which every response that has
@@ -27,6 +29,7 @@ pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<S
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     outgoing::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::from(state.config()))?;
+    others::add_to_linker(&mut linker)?;
     if shape == Shape::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
@@ -36,63 +39,19 @@ pub(crate) fn linker(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<S
     Ok(linker)
 }
 
-/// What [`linker`] provides, for messages about imports that are not there: package, interfaces, newest version.
-pub(crate) const PROVIDED: &[(&str, &[&str], &str)] = &[
-    (
-        "wasi:cli",
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-        ],
-        "0.2.12",
-    ),
-    ("wasi:clocks", &["monotonic-clock", "wall-clock"], "0.2.12"),
-    ("wasi:config", &["store"], "0.2.0-rc.1"),
-    ("wasi:filesystem", &["preopens", "types"], "0.2.12"),
-    ("wasi:http", &["outgoing-handler", "types"], "0.2.12"),
-    ("wasi:io", &["error", "poll", "streams"], "0.2.12"),
-    ("wasi:random", &["insecure", "insecure-seed", "random"], "0.2.12"),
-    (
-        "wasi:sockets",
-        &[
-            "instance-network",
-            "ip-name-lookup",
-            "network",
-            "tcp",
-            "tcp-create-socket",
-            "udp",
-            "udp-create-socket",
-        ],
-        "0.2.12",
-    ),
-    (
-        "wasi:cli",
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-            "types",
-        ],
-        "0.3.0",
-    ),
-    ("wasi:clocks", &["monotonic-clock", "system-clock", "types"], "0.3.0"),
-    ("wasi:filesystem", &["preopens", "types"], "0.3.0"),
-    ("wasi:http", &["client", "types"], "0.3.0"),
-    ("wasi:random", &["insecure", "insecure-seed", "random"], "0.3.0"),
-    ("wasi:sockets", &["ip-name-lookup", "types"], "0.3.0"),
-];
+/// `component` with everything that it imports.
+///
+/// # Errors
+/// Fails where it imports what is not there.
+pub(crate) fn link(
+    engine: &Engine,
+    shape: Shape,
+    component: &Component,
+) -> wasmtime::Result<InstancePre<State>> {
+    let mut linker = linker(engine, shape)?;
+    others::refuse_at_call(&mut linker, component)?;
+    linker.instantiate_pre(component)
+}
+
+#[cfg(test)]
+mod tests;

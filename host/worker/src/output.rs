@@ -153,6 +153,12 @@ impl LogPipe {
         GuestOutput { line: Arc::new(Line { pipe: self.clone(), writer: Mutex::default() }) }
     }
 
+    /// Writes lines that are whole.
+    pub(crate) fn write(&self, lines: &[u8]) {
+        // What ends without a line break has its end here.
+        Line { pipe: self.clone(), writer: Mutex::default() }.write(lines);
+    }
+
     fn push(&self, line: &[u8]) {
         let allowed = self.0.allowance.take(line.len());
         let mut pending = self.lock();

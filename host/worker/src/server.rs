@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmcluster_core::app::GuestLimits;
 use wasmcluster_core::limit::Limit;
-use wasmcluster_core::message::{Conditions, FromWorker, Shape, Start, fd};
+use wasmcluster_core::message::{Conditions, FromWorker, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -23,7 +23,7 @@ use crate::epoch::Ticker;
 use crate::grants::Grants;
 use crate::handover::Heir;
 use crate::instance::{Instances, Reuse};
-use crate::link::linker;
+use crate::link::link;
 use crate::orders::{Drain, Orders};
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
@@ -117,11 +117,10 @@ impl Server {
         let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
             .map_err(|error| NotReady::unloadable(&error, &guest.limits))?;
         let unlinked = |error| NotReady::component("cannot link the component", &error);
-        let linked =
-            linker(&engine, shape).and_then(|linker| linker.instantiate_pre(&component)).map_err(unlinked)?;
+        let linked = link(&engine, shape, &component).map_err(unlinked)?;
 
         let reuse = Reuse {
-            max_served: guest.max_instance_reuse_count.unwrap_or(default_reuse(shape)).max(1),
+            max_served: guest.max_instance_reuse_count.unwrap_or(shape.default_reuse()).max(1),
             idle_timeout: guest.idle_instance_timeout,
         };
         let (wanted, reach, user) = (guest.sandbox, Reach::of(&guest), guest.user.clone());
@@ -235,13 +234,4 @@ fn listener() -> std::io::Result<(TcpListener, Authority)> {
     let listener = std::net::TcpListener::from(inherited(fd::LISTENER));
     let authority = Authority::try_from(listener.local_addr()?.to_string()).map_err(std::io::Error::other)?;
     Ok((TcpListener::from_std(listener)?, authority))
-}
-
-/// How many requests an instance serves when nobody said: 0.2 components are written for one, 0.3 are told to expect
-/// more.
-const fn default_reuse(shape: Shape) -> u32 {
-    match shape {
-        Shape::P2 => 1,
-        Shape::P3 => 128,
-    }
 }

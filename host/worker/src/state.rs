@@ -75,6 +75,21 @@ impl State {
     pub(crate) fn config(&self) -> &WasiConfigVariables {
         self.hooks.grants.config()
     }
+
+    /// Variables of the configuration, in the order given.
+    pub(crate) fn config_vars(&self) -> &[(String, String)] {
+        self.hooks.grants.config_vars()
+    }
+
+    /// The last one of this name, which counts.
+    pub(crate) fn config_var(&self, key: &str) -> Option<&str> {
+        self.config_vars().iter().rfind(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Writes a line into the log, or several.
+    pub(crate) fn log(&self, text: &str) {
+        self.hooks.grants.log(text);
+    }
 }
 
 impl State {

@@ -4,7 +4,6 @@
 //! compiler down brings nothing else down.
 
 mod cache;
-mod inspect;
 mod kept;
 
 use std::fs::File;
@@ -16,6 +15,7 @@ use std::process::ExitCode;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 use wasmcluster_core::app::{CompileLimits, Sandbox};
+use wasmcluster_core::component;
 use wasmcluster_core::message::{Built, FromBuilder, Needs, ToBuilder, fd};
 use wasmcluster_core::rejection::Rejection;
 use wasmtime::Engine;
@@ -23,7 +23,7 @@ use wasmtime::component::Component;
 
 use crate::engine;
 use crate::instance;
-use crate::link::linker;
+use crate::link::link;
 use crate::parent::{Parent, ParentError, inherited};
 use crate::sandbox;
 use cache::{Cache, Entry};
@@ -139,7 +139,7 @@ fn artifact(
     (name, bytes): (&str, &[u8]),
     digest: [u8; 32],
 ) -> Result<Built, Refusal> {
-    let inspected = inspect::component(name, bytes)?;
+    let inspected = component::inspect(name, bytes)?;
     let engine = engine::compiler(inspected.shape).map_err(|error| {
         Rejection::new(
             format!("cannot compile for this machine: {error:#}"),
@@ -179,7 +179,7 @@ fn artifact(
 /// Compiles, and links to see that nothing is missing: the worker would find that out too, but later.
 fn compile(
     engine: &Engine,
-    inspected: &inspect::Inspected,
+    inspected: &component::Inspected,
     name: &str,
     bytes: &[u8],
 ) -> Result<(Vec<u8>, Needs), Rejection> {
@@ -189,9 +189,8 @@ fn compile(
             "`wasm-tools validate` says more; build it again with a current toolchain",
         )
     })?;
-    inspect::imports(name, &inspected.imports)?;
-    linker(engine, inspected.shape)
-        .and_then(|linker| linker.instantiate_pre(&component))
+    component::imports(name, &inspected.imports)?;
+    link(engine, inspected.shape, &component)
         .and_then(|linked| instance::has_handler(linked, inspected.shape))
         .map_err(|error| {
             Rejection::new(

@@ -1,29 +1,51 @@
 //! What a file is, told from its bytes, and in words when it is not what it should be.
 
-use wasmcluster_core::message::Shape;
-use wasmcluster_core::rejection::Rejection;
-use wasmparser::{Parser, Payload};
-use wasmtime::Precompiled;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
+mod provided;
 
-use crate::link::PROVIDED;
+use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
+
+pub use self::provided::{is_foreign, is_provided, provided};
+use crate::message::Shape;
+use crate::rejection::Rejection;
 
 const COMPONENT_HINT: &str = "build one with `cargo build --release --target wasm32-wasip2`, \
                               or turn a core module into one with `wasm-tools component new`";
 
+/// As many producers are told.
+const MOST_PRODUCERS: usize = 32;
+
 /// A component that can be asked over HTTP.
-pub(super) struct Inspected {
-    pub(super) shape: Shape,
-    pub(super) imports: Vec<String>,
+#[derive(Debug)]
+pub struct Inspected {
+    /// By which version of WASI it is asked.
+    pub shape: Shape,
+    /// What it imports, and by which versions.
+    pub imports: Vec<String>,
+    /// What it exports, the handler among it.
+    pub exports: Vec<String>,
+    /// What it was made from and with, by its own account.
+    pub producers: Vec<Producer>,
+}
+
+/// A line of the `producers` section of the component, or of a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// `language`, `processed-by` or `sdk`.
+    pub field: String,
+    /// Who.
+    pub name: String,
+    /// In which version; may be empty.
+    pub version: String,
 }
 
 /// Looks at the outermost component of `bytes`.
 ///
 /// # Errors
 /// Rejects whatever is not a component that exports an HTTP handler we know.
-pub(super) fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
-    if wasmtime::Engine::detect_precompiled(bytes)
-        .is_some_and(|kind| matches!(kind, Precompiled::Component | Precompiled::Module))
-    {
+pub fn inspect(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
+    if is_compiled(bytes) {
         return Err(Rejection::new(
             format!("`{name}` is compiled code of some engine, which cannot be trusted"),
             "give the `.wasm` that it was made from; it is compiled once and kept in the cache",
@@ -42,16 +64,25 @@ pub(super) fn component(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection
         )
     })?;
     let shape = shape(&names.exports).ok_or_else(|| no_handler(name, &names.exports))?;
-    Ok(Inspected { shape, imports: names.imports })
+    let Names { imports, exports, producers } = names;
+    Ok(Inspected { shape, imports, exports, producers })
 }
 
+/// Whether it is what an engine made of WebAssembly: an object file, with a section that tells which engine.
+fn is_compiled(bytes: &[u8]) -> bool {
+    const SECTION: &[u8] = b".wasmtime.engine";
+    bytes.starts_with(b"\x7fELF") && bytes.windows(SECTION.len()).any(|window| window == SECTION)
+}
+
+#[derive(Default)]
 struct Names {
     imports: Vec<String>,
     exports: Vec<String>,
+    producers: Vec<Producer>,
 }
 
 fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
-    let mut names = Names { imports: Vec::new(), exports: Vec::new() };
+    let mut names = Names::default();
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -67,13 +98,39 @@ fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
                     names.exports.push(export?.name.name.to_owned());
                 }
             }
+            Payload::CustomSection(section) => {
+                // A part says it, too, and what is wrong with it is of no account.
+                if let KnownCustom::Producers(section) = section.as_known() {
+                    let _ = producers(section, &mut names.producers);
+                }
+            }
             _ => {}
         }
     }
     Ok(names)
 }
 
-/// The newest handler that the component has.
+/// Adds what `section` says and was not said before.
+fn producers(
+    section: ProducersSectionReader<'_>,
+    all: &mut Vec<Producer>,
+) -> Result<(), wasmparser::BinaryReaderError> {
+    for field in section {
+        let field = field?;
+        for value in field.values {
+            let value = value?;
+            let (field, name, version) = (field.name.into(), value.name.into(), value.version.into());
+            let producer = Producer { field, name, version };
+            // Whoever writes a million makes us look a million times at what is shown of them, and no more.
+            if all.len() < MOST_PRODUCERS && !all.contains(&producer) {
+                all.push(producer);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of which version of WASI the newest handler is that the component has.
 fn shape(exports: &[String]) -> Option<Shape> {
     let exports_any = |prefix: &str| {
         exports.iter().any(|export| export.strip_prefix(prefix).is_some_and(|patch| !patch.contains('-')))
@@ -108,12 +165,13 @@ fn no_handler(name: &str, exports: &[String]) -> Rejection {
     )
 }
 
-/// Checks that everything a component imports is there, by name and version.
+/// Checks that everything a component imports can be linked, by name and version.
 ///
 /// # Errors
 /// Rejects a component that imports something else, naming it and what comes nearest.
-pub(super) fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
-    let missing: Vec<&String> = imports.iter().filter(|import| !is_provided(import)).collect();
+pub fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
+    let missing: Vec<&String> =
+        imports.iter().filter(|import| !is_provided(import) && !is_foreign(import)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let (interface, version) = first.split_once('@').unwrap_or((first, ""));
     let nearest = provided()
@@ -131,24 +189,6 @@ pub(super) fn imports(name: &str, imports: &[String]) -> Result<(), Rejection> {
     };
     let names: Vec<String> = missing.into_iter().cloned().collect();
     Err(Rejection::new(format!("`{name}` imports {}, which nothing provides", list(&names)), hint))
-}
-
-fn provided() -> impl Iterator<Item = (String, &'static str)> {
-    PROVIDED.iter().flat_map(|(package, interfaces, version)| {
-        interfaces.iter().map(move |interface| (format!("{package}/{interface}"), *version))
-    })
-}
-
-/// Whether the linker resolves `import`, by the rules of semantic versions: a release matches any of its series, a draft
-/// only itself.
-fn is_provided(import: &str) -> bool {
-    let Some((interface, wanted)) = import.split_once('@') else { return false };
-    let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
-    provided().any(|(known, version)| {
-        known == interface
-            && (version == wanted
-                || (!wanted.contains('-') && !version.contains('-') && series(version) == series(wanted)))
-    })
 }
 
 /// At most eight, because a component may export a hundred.

@@ -1,34 +1,12 @@
 use proptest::prelude::*;
 
+use super::laws::any_bytes_are_told;
 use super::*;
-use crate::engine;
-use crate::link::linker;
-use wasmtime::component::Component;
 
 fn rejection(bytes: &[u8]) -> String {
-    match component("app.wasm", bytes) {
+    match inspect("app.wasm", bytes) {
         Ok(_) => panic!("accepted"),
         Err(rejection) => rejection.message,
-    }
-}
-
-#[test]
-fn everything_listed_as_provided_is_in_the_linker() {
-    for shape in [Shape::P2, Shape::P3] {
-        let engine = engine::compiler(shape).expect("an engine");
-        let linker = linker(&engine, shape).expect("a linker");
-        for (interface, version) in provided() {
-            if shape == Shape::P2 && version.starts_with("0.3") {
-                continue;
-            }
-            let text = format!(r#"(component (import "{interface}@{version}" (instance)))"#);
-            let bytes = wat::parse_str(&text).expect("valid text");
-            let component = Component::from_binary(&engine, &bytes).expect("valid component");
-            linker
-                .instantiate_pre(&component)
-                .map(drop)
-                .unwrap_or_else(|error| panic!("{interface}@{version}: {error:#}"));
-        }
     }
 }
 
@@ -102,13 +80,10 @@ proptest! {
             (instance $handler)
             (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
         let mut bytes = wat::parse_str(text).expect("valid text");
-        prop_assert!(component("app.wasm", &bytes).is_ok_and(|found| found.shape == Shape::P2));
+        prop_assert!(inspect("app.wasm", &bytes).is_ok_and(|found| found.shape == Shape::P2));
         let at = at.index(bytes.len());
         let end = bytes.len().min(at + taken);
         bytes.splice(at..end, junk);
-        if let Err(rejection) = component("app.wasm", &bytes).and_then(|found| imports("app.wasm", &found.imports)) {
-            prop_assert!(rejection.message.starts_with("`app.wasm` "), "{}", rejection.message);
-            prop_assert!(rejection.hint.is_some());
-        }
+        any_bytes_are_told(&bytes);
     }
 }
