@@ -171,6 +171,19 @@ fn an_instance_that_failed_is_not_used_again() {
     );
 }
 
+#[test]
+fn an_instance_that_gave_no_answer_is_not_used_again() {
+    let args = ["--max-instance-reuse-count", "1000", "--idle-instance-timeout", "1h"];
+    let server = Server::of("zoo-p2").instances(1).args(args).start();
+    let mut client = server.connect();
+    assert_eq!((next(&mut client), next(&mut client)), (1, 2));
+    client.get("/no-response").expect_status(500);
+    assert_eq!(next(&mut client), 1);
+    // One that answers with an error has answered.
+    client.get("/error").expect_status(500);
+    assert_eq!(next(&mut client), 2);
+}
+
 /// try: leaving a response of an instance that is reused | the next has a new one | not looked at
 #[test]
 fn an_instance_whose_client_left_or_whose_time_was_up_is_not_used_again() {

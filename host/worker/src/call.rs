@@ -33,6 +33,8 @@ pub(crate) type Call = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>
 #[derive(Default)]
 pub(crate) struct Exchange {
     answer: Mutex<Option<Result<Answer, String>>>,
+    /// Whether there ever was one.
+    answered: AtomicBool,
     /// What the client did wrong with its body, as an [`Upload`].
     upload: AtomicU8,
     /// Nothing more will be read from the response's body.
@@ -66,6 +68,11 @@ impl Upload {
 impl Exchange {
     fn answer(&self, answer: Result<Response<WasiBody>, String>) {
         *self.lock() = Some(answer.map(Answer::from));
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    fn was_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// The answer, once, when it is there; or in words why there is none.
@@ -150,13 +157,17 @@ async fn call_p2(
     instance.store.data_mut().begin(request.method());
     let mut http = instance.store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
+    let waiting = Arc::clone(&exchange);
     let out = http.new_response_outparam_from_callback(move |answer| {
-        exchange.answer(answer.map_err(|code| refused(&code)));
+        waiting.answer(answer.map_err(|code| refused(&code)));
     })?;
     let handler = instance.exports.wasi_http_incoming_handler();
     let ended = handler.call_handle(&mut instance.store, request, out).await;
     ended.map_err(|error| pool.dump(&mut instance.store, error))?;
-    pool.put_back(instance);
+    // A guest that forgot this one may be in no state for the next.
+    if exchange.was_answered() {
+        pool.put_back(instance);
+    }
     Ok(())
 }
 
