@@ -70,6 +70,7 @@ const LISTS: &[(&str, &str, &str)] = &[
     ("config-var", "KEY=value", "=value"),
     ("dir", ".", "missing"),
     ("env", "NAME=value", "=value"),
+    ("env-file", "/dev/null", "missing"),
 ];
 
 /// Those whose every value makes sense by itself: a path.
@@ -127,12 +128,24 @@ fn every_flag_of_the_other_commands_is_in_the_readme_and_in_a_test() {
         let rest = name.strip_prefix("tests/").and_then(|name| name.strip_prefix(topic));
         rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     };
-    let topics = ["control", "push", "history", "logs", "scale"];
+    let topics = ["control", "push", "history", "logs", "scale", "componentize", "doctor"];
     let of_topics =
         sources("tests").into_iter().filter(|(name, _)| topics.iter().any(|topic| is_of(topic, name)));
     let tests: String = of_topics.map(|(_, text)| text).collect();
-    let commands =
-        ["status", "list", "push", "reload", "rollback", "scale", "restart", "history", "logs", "stop"];
+    let commands = [
+        "status",
+        "list",
+        "push",
+        "reload",
+        "rollback",
+        "scale",
+        "restart",
+        "history",
+        "logs",
+        "stop",
+        "componentize",
+        "doctor",
+    ];
     for command in commands {
         let help = program([command, "--help"]).run().stdout;
         let line = format!("| `wasmcluster {command}");

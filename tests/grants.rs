@@ -44,6 +44,36 @@ fn variables_are_granted_one_by_one() {
 }
 
 #[test]
+fn variables_of_files_count_less_than_others_and_are_read_again() {
+    for zoo in ["zoo-p2", "zoo-p3"] {
+        let server = Server::of(zoo)
+            .instances(1)
+            .file("first.env", "# a comment\nA=1\nexport B='two words'\nC=3\n")
+            .file("second.env", "B=2\n")
+            .args(["--env-file", "first.env", "--env-file", "second.env", "--env", "C=4", "--bake", "0s"])
+            .start();
+        let variables = || {
+            let answer = server.get("/env").expect_status(200).text().to_owned();
+            answer
+                .lines()
+                .filter(|line| !line.starts_with("WASMCLUSTER_"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(variables(), ["A=1", "B=2", "C=4"]);
+        fs::write(server.place().join("work/second.env"), "B=new").unwrap();
+        server.command(["reload"]).run().expect_code(0);
+        assert_eq!(variables(), ["A=1", "B=new", "C=4"]);
+        fs::write(server.place().join("work/second.env"), "no assignment\n").unwrap();
+        let refused = server.command(["reload"]).run();
+        refused
+            .expect_code(2)
+            .expect_stderr("`second.env` has a line that is not `NAME=value`: `no assignment`");
+        assert_eq!(variables(), ["A=1", "B=new", "C=4"]);
+    }
+}
+
+#[test]
 fn there_are_no_arguments() {
     Server::of_both_zoos(&[], |server| {
         assert_eq!(server.get("/args").expect_status(200).text(), "");

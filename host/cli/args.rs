@@ -2,6 +2,7 @@
 
 mod commands;
 mod instance;
+mod project;
 mod request;
 
 use core::num::NonZeroU16;
@@ -26,11 +27,13 @@ use self::commands::{
     STOP_ABOUT, UPGRADE_ABOUT,
 };
 pub(crate) use self::instance::{InstanceArgs, Isolation};
+use self::project::{COMPONENTIZE_ABOUT, DOCTOR_ABOUT, NEW_ABOUT};
+pub(crate) use self::project::{ComponentizeArgs, DoctorArgs, NewArgs};
 pub(crate) use self::request::RequestArgs;
 use super::exit::EXIT_CODES;
 use super::values::{
-    Factor, Percent, Timeout, address, compiler_size, directory, duration, heartbeat, pair, path, percent,
-    positive_duration, process_size, variable,
+    EnvFile, Factor, Percent, Timeout, address, compiler_size, directory, duration, env_file, heartbeat,
+    pair, path, percent, positive_duration, process_size, variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -48,6 +51,18 @@ pub(crate) enum Command {
     /// Serve a component over HTTP
     #[command(long_about = SERVE_ABOUT, after_long_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
+    /// Say what a component is, and what it would get
+    #[command(long_about = INSPECT_ABOUT, after_long_help = EXIT_CODES)]
+    Inspect(Box<ServeArgs>),
+    /// Begin a handler in a language of your choice
+    #[command(long_about = NEW_ABOUT, after_long_help = EXIT_CODES)]
+    New(NewArgs),
+    /// Say what this machine lacks to serve well, and to build handlers
+    #[command(long_about = DOCTOR_ABOUT, after_long_help = EXIT_CODES)]
+    Doctor(DoctorArgs),
+    /// Make a component of a core module
+    #[command(long_about = COMPONENTIZE_ABOUT, after_long_help = EXIT_CODES)]
+    Componentize(ComponentizeArgs),
     /// Show how an app is
     #[command(long_about = STATUS_ABOUT, after_long_help = EXIT_CODES)]
     Status(StatusArgs),
@@ -100,6 +115,12 @@ that can be repeated are lists in the file, and one value per line in the enviro
 
 TERM, INT and QUIT stop: requests in flight are finished first, at a second signal they are not. HUP reloads, TTIN and \
 TTOU add a worker and take one away, USR2 lets a new version of wasmcluster go on.";
+
+const INSPECT_ABOUT: &str = "\
+Say what a component is, what it was made with, and what it would get of all that it imports.
+
+It takes what `serve` takes, from the command line, the environment and `wasmcluster.toml`, and starts nothing. What \
+`serve` would not serve ends it with the same error.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
@@ -299,6 +320,13 @@ pub(crate) struct ServeArgs {
     /// `NAME=VALUE`, or `NAME` for the value it has here. Can be repeated.
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = GRANTS, value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+
+    /// A file of environment variables of the guest
+    ///
+    /// A line for each, `NAME=value`, as in `.env` files. What `--env` says counts more, and of several files the last one.
+    /// Read again by a reload. Can be repeated.
+    #[arg(long, value_name = "FILE", help_heading = GRANTS, value_parser = env_file)]
+    pub(crate) env_file: Vec<EnvFile>,
 
     /// A directory the guest may read and write
     ///

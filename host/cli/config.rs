@@ -20,8 +20,11 @@ use super::usage;
 /// Read without being asked for, when it is there.
 const DEFAULT_FILE: &str = "wasmcluster.toml";
 
+/// Commands that are told what `serve` is, and from everywhere.
+const LIKE_SERVE: [&str; 2] = ["serve", "inspect"];
+
 /// Paths in the file start where the file is.
-const PATHS: [&str; 6] = ["component", "cache-dir", "coredump", "dir", "run-dir", "state-dir"];
+const PATHS: [&str; 7] = ["component", "cache-dir", "coredump", "dir", "env-file", "run-dir", "state-dir"];
 
 /// A default for one argument.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,9 +77,11 @@ pub(crate) fn parse_line() -> Result<ServeArgs, Failure> {
 }
 
 fn complete(given: ArgMatches) -> Result<Command, Failure> {
-    let Some(("serve", serve)) = given.subcommand() else { return command(&given) };
+    let Some((name, told)) = given.subcommand().filter(|(name, _)| LIKE_SERVE.contains(name)) else {
+        return command(&given);
+    };
     let mut settings = Vec::new();
-    if let Some(path) = file(serve) {
+    if let Some(path) = file(told) {
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Failure::usage(
                 format!("failed to read `{}`: {error}", path.display()),
@@ -97,7 +102,7 @@ fn complete(given: ArgMatches) -> Result<Command, Failure> {
         });
     }
     settings.extend(lists_of_the_environment());
-    let matches = with_defaults(&settings)
+    let matches = with_defaults(name, &settings)
         .try_get_matches_from(command_line())
         .map_err(|error| blame(error, &settings))?;
     command(&matches)
@@ -105,7 +110,9 @@ fn complete(given: ArgMatches) -> Result<Command, Failure> {
 
 /// Everything clap knows, with the names of the variables said once and not at every flag.
 fn arguments() -> clap::Command {
-    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(|arg| arg.hide_env(true)))
+    LIKE_SERVE.into_iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |command| command.mut_args(|arg| arg.hide_env(true)))
+    })
 }
 
 fn command(matches: &ArgMatches) -> Result<Command, Failure> {
@@ -116,8 +123,8 @@ fn wrong(error: &clap::Error) -> Failure {
     usage::failure(error, &command_line())
 }
 
-fn file(serve: &ArgMatches) -> Option<PathBuf> {
-    let asked = serve.get_one::<PathBuf>("config").cloned();
+fn file(told: &ArgMatches) -> Option<PathBuf> {
+    let asked = told.get_one::<PathBuf>("config").cloned();
     asked.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
 }
 
@@ -133,10 +140,10 @@ fn key(arg: &Arg) -> &str {
     arg.get_long().unwrap_or(arg.get_id().as_str())
 }
 
-fn with_defaults(settings: &[Setting]) -> clap::Command {
-    arguments().mut_subcommand("serve", |serve| {
-        settings.iter().fold(serve, |serve, setting| {
-            serve.mut_arg(&setting.id, |arg| arg.default_values(setting.values.iter().cloned()))
+fn with_defaults(name: &str, settings: &[Setting]) -> clap::Command {
+    arguments().mut_subcommand(name, |command| {
+        settings.iter().fold(command, |command, setting| {
+            command.mut_arg(&setting.id, |arg| arg.default_values(setting.values.iter().cloned()))
         })
     })
 }

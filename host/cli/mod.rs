@@ -2,11 +2,15 @@
 
 mod args;
 mod completions;
+mod componentize;
 mod config;
+mod doctor;
 mod exit;
 mod history;
+mod inspect;
 mod list;
 mod logs;
+mod new;
 mod push;
 mod reload;
 mod render;
@@ -17,6 +21,7 @@ mod serve;
 mod status;
 mod stop;
 mod table;
+mod toolchain;
 mod trial;
 mod upgrade;
 mod usage;
@@ -57,6 +62,10 @@ fn unreadable(error: &std::io::Error) -> Failure {
 fn run() -> Exit {
     match config::parse() {
         Ok(Command::Serve(args)) => serve::run(*args),
+        Ok(Command::Inspect(args)) => inspect::run(&args),
+        Ok(Command::New(args)) => new::run(&args),
+        Ok(Command::Doctor(args)) => doctor::run(&args),
+        Ok(Command::Componentize(args)) => componentize::run(&args),
         Ok(Command::Status(args)) => status::run(args),
         Ok(Command::List(args)) => list::run(args),
         Ok(Command::Push(args)) => push::run(args),

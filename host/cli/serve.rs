@@ -138,7 +138,7 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
 }
 
 /// What may be another one after a reload.
-fn configuration(args: &ServeArgs) -> Configuration {
+pub(super) fn configuration(args: &ServeArgs) -> Configuration {
     let (guest, serving) = (guest(args), serving(args));
     Configuration {
         component: args.component.clone().map_or(DEMO, Component::File),
@@ -153,10 +153,21 @@ fn configuration(args: &ServeArgs) -> Configuration {
     }
 }
 
+/// Each variable once, with what was said of it last.
+fn environment(args: &ServeArgs) -> Vec<(String, String)> {
+    let files = args.env_file.iter().flat_map(|file| &file.0);
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for (name, value) in files.chain(&args.env) {
+        variables.retain(|(other, _)| other != name);
+        variables.push((name.clone(), value.clone()));
+    }
+    variables
+}
+
 fn guest(args: &ServeArgs) -> app::Guest {
     let ServeArgs { instance, .. } = args;
     app::Guest {
-        env: args.env.clone(),
+        env: environment(args),
         dirs: args.dir.clone(),
         config: args.config_var.clone(),
         outbound: args.allow_outbound.clone(),

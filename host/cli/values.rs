@@ -3,6 +3,8 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
+use std::fs::File;
+use std::io::Read;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
@@ -240,6 +242,36 @@ pub(crate) fn directory(value: &str) -> Result<DirGrant, String> {
         return Err(format!("the path `{}` is not UTF-8", host.display()));
     }
     Ok(DirGrant { host, guest: guest.to_owned(), writable })
+}
+
+/// Variables that stand in a file, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EnvFile(pub(crate) Vec<(String, String)>);
+
+/// What one may hold at most: no more than fits an environment.
+const LONGEST_ENV_FILE: u64 = 1 << 20;
+
+/// A file of lines such as `NAME=value`, as other programs take it.
+pub(crate) fn env_file(value: &str) -> Result<EnvFile, String> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no file `{value}`"),
+        _ => format!("failed to read `{value}`: {error}"),
+    };
+    let mut bytes = Vec::new();
+    // It may be a pipe, of which nobody knows how long it is.
+    File::open(value)
+        .and_then(|file| file.take(LONGEST_ENV_FILE + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > LONGEST_ENV_FILE {
+        return Err(format!("`{value}` has more than {}", ByteSize(LONGEST_ENV_FILE)));
+    }
+    let variables: Result<_, _> = dotenvy::from_read_iter(&*bytes).collect();
+    variables.map(EnvFile).map_err(|error| match error {
+        dotenvy::Error::LineParse(line, _) => {
+            format!("`{value}` has a line that is not `NAME=value`: `{line}`")
+        }
+        error => format!("`{value}`: {error}"),
+    })
 }
 
 /// A directory that is made when it is needed.

@@ -18,7 +18,7 @@ pub(crate) fn any_file_is_read_or_explained(text: &str) {
     };
     settings.retain(|setting| setting.id != "addr");
     settings.iter().for_each(|setting| is_placed(&setting.origin, text));
-    match with_defaults(&settings).try_get_matches_from(["wasmcluster", "serve"]) {
+    match with_defaults("serve", &settings).try_get_matches_from(["wasmcluster", "serve"]) {
         Ok(matches) => assert!(command(&matches).is_ok(), "accepted and then not understood"),
         Err(error) => {
             let failure = blame(error, &settings);

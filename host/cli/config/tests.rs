@@ -67,7 +67,9 @@ fn mistakes_name_the_line() {
 /// The failure of a command line of only `serve` when the file has `text`.
 fn judged(text: &str) -> String {
     let settings = read(text, Path::new("x.toml"), &serve_arguments()).expect("readable");
-    let error = with_defaults(&settings).try_get_matches_from(["wasmcluster", "serve"]).expect_err("invalid");
+    let error = with_defaults("serve", &settings)
+        .try_get_matches_from(["wasmcluster", "serve"])
+        .expect_err("invalid");
     blame(error, &settings).message
 }
 
@@ -89,8 +91,9 @@ fn a_value_is_judged_as_if_it_was_typed() {
 fn a_flag_wins_over_the_file() {
     let settings =
         read("instances = 3\nmax-restarts = 5", Path::new("x.toml"), &serve_arguments()).expect("readable");
-    let matches =
-        with_defaults(&settings).try_get_matches_from(["wasmcluster", "serve", "-i", "2"]).expect("valid");
+    let matches = with_defaults("serve", &settings)
+        .try_get_matches_from(["wasmcluster", "serve", "-i", "2"])
+        .expect("valid");
     let Ok(Command::Serve(args)) = command(&matches) else { panic!("not serve") };
     assert_eq!(args.instances.resolve().get(), 2);
     assert_eq!(args.max_restarts, 5);

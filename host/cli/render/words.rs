@@ -27,6 +27,13 @@ impl Renderer {
             Record::CacheRepaired { component } => {
                 format!("the compiled code of `{component}` in the cache was damaged and was replaced")
             }
+            Record::ReuseRefused { component } => self.hinted(
+                format!(
+                    "an instance of `{component}` serves one request, whatever `--max-instance-reuse-count` says: it \
+                     answers fetch events, and its engine only the first one"
+                ),
+                Some("export `incomingHandler`, as the projects of `wasmcluster new js` do"),
+            ),
             Record::Serving { addr, .. } => {
                 self.serving = true;
                 let mut words = format!("Serving HTTP on http://{addr}/");

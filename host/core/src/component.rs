@@ -4,7 +4,7 @@
 pub mod laws;
 mod provided;
 
-use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
+use wasmparser::{ExportSectionReader, KnownCustom, Parser, Payload, ProducersSectionReader};
 
 pub use self::provided::{is_foreign, is_provided, provided};
 use crate::message::Shape;
@@ -27,6 +27,9 @@ pub struct Inspected {
     pub exports: Vec<String>,
     /// What it was made from and with, by its own account.
     pub producers: Vec<Producer>,
+    /// Whether it is JavaScript that answers fetch events: its engine answers the first one of an instance, and fails at every
+    /// other.
+    pub fetch_event: bool,
 }
 
 /// A line of the `producers` section of the component, or of a part of it.
@@ -64,8 +67,9 @@ pub fn inspect(name: &str, bytes: &[u8]) -> Result<Inspected, Rejection> {
         )
     })?;
     let shape = shape(&names.exports).ok_or_else(|| no_handler(name, &names.exports))?;
-    let Names { imports, exports, producers } = names;
-    Ok(Inspected { shape, imports, exports, producers })
+    let Names { imports, exports, producers, bare_handler } = names;
+    let is_javascript = producers.iter().any(|producer| producer.name == "ComponentizeJS");
+    Ok(Inspected { shape, imports, exports, producers, fetch_event: is_javascript && bare_handler })
 }
 
 /// Whether it is what an engine made of WebAssembly: an object file, with a section that tells which engine.
@@ -79,6 +83,9 @@ struct Names {
     imports: Vec<String>,
     exports: Vec<String>,
     producers: Vec<Producer>,
+    /// Whether a module of it has a handler with nothing to be called after it. By that, and by nothing else, JavaScript that
+    /// answers fetch events differs from JavaScript that exports a handler.
+    bare_handler: bool,
 }
 
 fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
@@ -98,6 +105,7 @@ fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
                     names.exports.push(export?.name.name.to_owned());
                 }
             }
+            Payload::ExportSection(section) => names.bare_handler |= is_bare(section),
             Payload::CustomSection(section) => {
                 // A part says it, too, and what is wrong with it is of no account.
                 if let KnownCustom::Producers(section) = section.as_known() {
@@ -108,6 +116,22 @@ fn names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
         }
     }
     Ok(names)
+}
+
+/// Whether these are a module's exports with a handler of 0.2, and without what cleans up behind it.
+fn is_bare(exports: ExportSectionReader<'_>) -> bool {
+    let (mut handler, mut cleans_up) = (false, false);
+    // What is wrong with a module, the compiler says.
+    for export in exports.into_iter().flatten() {
+        let name = export.name.strip_prefix("cabi_post_");
+        let is_handler = |name: &str| {
+            let version = name.strip_prefix("wasi:http/incoming-handler@0.2.");
+            version.is_some_and(|version| version.ends_with("#handle"))
+        };
+        cleans_up |= name.is_some_and(is_handler);
+        handler |= is_handler(export.name);
+    }
+    handler && !cleans_up
 }
 
 /// Adds what `section` says and was not said before.

@@ -338,6 +338,8 @@ pub struct Built {
     pub not_kept: Option<String>,
     /// Whether the cache had it already.
     pub cached: bool,
+    /// Whether an instance of it serves one request and no other, whoever wants more.
+    pub single_use: bool,
     /// Whether a cache entry had to be thrown away because its content was not what was written.
     pub replaced_damaged: bool,
 }

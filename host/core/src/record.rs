@@ -54,6 +54,11 @@ pub enum Record {
         /// What the component is called.
         component: String,
     },
+    /// Instances were to serve several requests each, of a component of which each can serve but one.
+    ReuseRefused {
+        /// What the component is called.
+        component: String,
+    },
     /// Every slot serves, for the first time.
     Serving {
         /// The address, with its real port.

@@ -112,12 +112,17 @@ impl Origin {
         let task = Task { name: name.clone(), bytes, expected, kept, limits, sandbox };
         let built = builder::build(executable, task, cache, records).await?;
         let artifact = cache.artifact(&built.artifact)?;
+        let mut guest = guest.clone();
+        if built.single_use && guest.max_instance_reuse_count.is_some_and(|most| most > 1) {
+            records(Record::ReuseRefused { component: name.clone() });
+            guest.max_instance_reuse_count = Some(1);
+        }
         Ok(Build {
             name,
             artifact,
             executable: Arc::clone(executable),
             built,
-            guest: guest.clone(),
+            guest,
             serving: serving.clone(),
         })
     }

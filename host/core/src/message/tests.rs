@@ -13,7 +13,7 @@ const TEXTS: [&str; 10] = [
     r#"{"pulse":{"served":{"requests":2,"errors":1,"traps":1,"took":[0,0,0,0,0,1,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]},"reached":{"timeout":1,"max-body-size":2}}}"#,
     r#"{"report":{"kind":"trap","message":"the guest trapped","hint":null,"backtrace":[{"function":"handle","index":3,"module":null,"offset":77}]}}"#,
     r#"{"build":{"name":"app.wasm","expected":null,"keep":true,"limits":{"time":{"secs":300,"nanos":0},"memory":4294967296},"sandbox":"required"}}"#,
-    r#"{"built":{"artifact":"a.cwasm","shape":"p2","needs":{"memories":1,"initial_memory":1,"tables":2,"initial_table":63},"digest":"ab","bytes":77365,"not_kept":null,"cached":true,"replaced_damaged":false}}"#,
+    r#"{"built":{"artifact":"a.cwasm","shape":"p2","needs":{"memories":1,"initial_memory":1,"tables":2,"initial_table":63},"digest":"ab","bytes":77365,"not_kept":null,"cached":true,"single_use":false,"replaced_damaged":false}}"#,
     r#"{"logs":{"last":18446744073709551615,"follow":true}}"#,
     r#"{"ended":{"outcome":"given_up","generation":6,"serving":5,"abort":"refused","reason":"it traps"}}"#,
     r#"{"record":{"at":1795717716596,"record":{"record":"cluster","pid":null,"notice":"rollout_aborted","generation":6,"abort":"refused","reason":"it traps"}}}"#,

@@ -158,6 +158,7 @@ fn artifact(
         bytes: bytes.len() as u64,
         not_kept: None,
         cached,
+        single_use: inspected.fetch_event,
         replaced_damaged,
     };
     match cache.find() {

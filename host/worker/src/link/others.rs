@@ -87,7 +87,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         "get",
         |store: StoreContextMut<'_, State>, (name,): (String,)| {
             let value = store.data().config_var(&name).map(str::to_owned);
-            Ok((value.ok_or_else(|| VariableError::Undefined(name)),))
+            Ok((value.ok_or(VariableError::Undefined(name)),))
         },
     )?;
     linker.instance("wasi:logging/logging@0.1.0-draft")?.func_wrap(
