@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::figures::shown;
-use crate::support::{Connection, Elsewhere, Load, Server, Starting, binary, block_on, program};
+use crate::support::{Connection, Elsewhere, Load, Server, Starting, binary, block_on, program, repository};
+use crate::tidy::between;
 
 /// How many requests each answers at 64 connections, where `WASMCLUSTER_TEST_REQUESTS` says nothing else.
 const REQUESTS: u64 = 5_000;
@@ -103,6 +104,7 @@ fn walk(language: &str, source: &str, test: &str) {
     Load::keep_alive(server.addr, 64).requests(requests).run().expect_ok(requests);
     let each = began.elapsed() / u32::try_from(requests).unwrap();
     push(&server, &project, source, &again);
+    readme(&server, &project, source, &again, language);
     let size = fs::metadata(component_of(&project)).unwrap().len();
     let log = server.stderr();
     assert!(!log.contains("trapped"), "{log}");
@@ -209,4 +211,18 @@ fn push(server: &Server, project: &Path, source: &str, build: &[String]) {
         assert!(outcome.lost() == 0 && outcome.ok > 0, "{outcome}");
     }
     assert_eq!(server.get("/").text(), "Good morning from my-app\n");
+}
+
+/// What the README shows of this language, if it does, in the place of what was there.
+#[track_caller]
+fn readme(server: &Server, project: &Path, source: &str, build: &[String], language: &str) {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let Some(shown) = between(&readme, &format!("```{language}\n"), "```\n") else { return };
+    fs::write(project.join(source), shown).unwrap();
+    for command in build {
+        run(project, command);
+    }
+    let pushed = server.command(["push"]).arg(component_of(project)).start();
+    pushed.wait_within(COMPILATION).expect_code(0);
+    assert_eq!(server.get("/some/where").expect_status(200).text(), "Hello from /some/where\n");
 }

@@ -389,7 +389,7 @@ fn tracked(paths: &[&str]) -> Option<BTreeSet<String>> {
 }
 
 /// What stands between the first `start` and the next `end`.
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+pub(crate) fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let rest = &text[text.find(start)? + start.len()..];
     rest.find(end).map(|end| &rest[..end])
 }
