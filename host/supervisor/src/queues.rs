@@ -1,7 +1,7 @@
 //! Looks after connections that wait for somebody to accept them.
 //!
 //! While nobody connects, nothing happens here: the kernel says when something waits. Then there are two looks at all
-//! queues, and whatever comes in the meantime is found by the next pair. So there are never more than two hundred pairs a
+//! queues, and whatever comes in the meantime is found by the next pair. So there are never more than five hundred pairs a
 //! second, however many connect.
 
 use core::time::Duration;
@@ -21,7 +21,7 @@ use crate::descriptors::waiting;
 use crate::group::Group;
 
 /// The time between two looks. A worker that is not busy has accepted by then.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The watch over all queues of a group.
 #[derive(Debug)]
