@@ -184,6 +184,16 @@ fn projects_that_are_begun_have_every_file_of_their_example() {
     }
 }
 
+/// Each project stands alone, so what joins JavaScript to `wasi:http` stands in two of them.
+#[test]
+fn what_two_examples_share_is_the_same() {
+    let adapter = |language| {
+        fs::read_to_string(repository(&format!("guest-examples/{language}/starter/src/wasi-http.js")))
+            .unwrap()
+    };
+    assert!(adapter("js") == adapter("ts"), "wasi-http.js of js and of ts differ");
+}
+
 #[test]
 fn the_changelog_has_this_version() {
     let changelog = fs::read_to_string(repository("CHANGELOG.md")).unwrap();
