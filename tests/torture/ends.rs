@@ -104,8 +104,6 @@ pub(super) fn kill(world: &World<'_>, mut rng: Rng) {
         }
         world.ends.begun.fetch_add(1, Ordering::Relaxed);
         let mut held = connections(world.server.addr, pid);
-        // What waits for it to be taken over goes with it. Once it has ended, nobody can tell that any more.
-        held.extend(connections_between(world.server.addr, &workers(world.server)));
         if how == Some(SIGSEGV) {
             // The first one is for handlers. In the middle of a guest's code they abort; else they leave the next one to
             // the kernel, and it goes on meanwhile.

@@ -37,10 +37,10 @@ impl Kind {
 pub(super) const KINDS: [Kind; 7] = [
     Kind::new("HTTP/1.1, kept", 50, true, |addr| hello(Load::keep_alive(addr, 16))),
     Kind::new("HTTP/1.1, new", 50, false, |addr| hello(Load::fresh(addr, 32))),
-    Kind::new("HTTP/2", 50, false, |addr| hello(Load::h2c(addr, 16, 2))),
+    Kind::new("HTTP/2", 50, false, |addr| hello(Load::h2c(addr, 16, 8))),
     Kind::new("HTTP/1.1, kept, echo", 15, true, |addr| echo(Load::keep_alive(addr, 16), 1)),
     Kind::new("HTTP/1.1, new, echo", 15, false, |addr| echo(Load::fresh(addr, 16), 2)),
-    Kind::new("HTTP/2, echo", 15, false, |addr| echo(Load::h2c(addr, 16, 2), 3)),
+    Kind::new("HTTP/2, echo", 15, false, |addr| echo(Load::h2c(addr, 16, 8), 3)),
     Kind::slow("slow by itself", 15, |addr| slow(Load::keep_alive(addr, 32))),
 ];
 
