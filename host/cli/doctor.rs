@@ -158,13 +158,14 @@ fn serve_for_a_moment() -> Result<Option<Conditions>, Failure> {
     options.memory.directory = None;
     let nothing_new = || Err(Misconfigured { message: "there is nothing to reload".into(), hint: None });
     let mut found = None;
-    serve(options, None, Box::new(nothing_new), |record| match record {
+    let records = |record| match record {
         Record::Conditions(conditions) => found = Some(conditions),
         Record::Serving { .. } => {
             let _ = raise(Signal::SIGTERM);
         }
         _ => {}
-    })?;
+    };
+    serve(options, None, Box::new(nothing_new), Box::new(records))?;
     Ok(found)
 }
 

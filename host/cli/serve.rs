@@ -65,7 +65,7 @@ fn serve_on(look: Look, mut options: Result<Options, Failure>, mut estate: Optio
         let writer = spared(|| Writer::start(Renderer::new(look, serving)));
         let records = |record| writer.write(Line::Record(record));
         let served = options.and_then(|options| {
-            serve(options, estate.take(), Box::new(reread), records).map_err(Failure::from)
+            serve(options, estate.take(), Box::new(reread), Box::new(records)).map_err(Failure::from)
         });
         let ended = match served {
             Ok(Served::Stopped) => Ok(Exit::Done),

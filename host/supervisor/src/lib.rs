@@ -101,6 +101,9 @@ pub struct Options {
     pub memory: Memory,
 }
 
+/// Where everything goes that there is to say. Not a type of each caller's own: the supervisor would be compiled for each.
+pub type Records<'a> = Box<dyn FnMut(Record) + 'a>;
+
 /// Serves until a signal asks to stop and everything has ended, until there is nothing left to serve, or until another
 /// program is to go on. Goes on itself with what another one has left, if there is an `estate`.
 ///
@@ -114,7 +117,7 @@ pub fn serve(
     options: Options,
     estate: Option<Estate>,
     reread: Reread,
-    records: impl FnMut(Record),
+    records: Records<'_>,
 ) -> Result<Served, ServeError> {
     // Where the kernel is too old for this, children see what our parent left open, as children usually do.
     let _ = descriptors::keep_from_children();
@@ -141,7 +144,7 @@ pub fn rehearse(options: Options, shown: Option<Estate>) -> Result<(), ServeErro
         let reread: Reread =
             Box::new(|| Err(Misconfigured { message: "not in a rehearsal".into(), hint: None }));
         // Whatever it has started by then is dropped before it does anything.
-        return runtime.block_on(async { assemble(options, estate, reread, |_| ()).map(drop) });
+        return runtime.block_on(async { assemble(options, estate, reread, Box::new(|_| ())).map(drop) });
     }
     let Configuration { component, serving, .. } = &options.configuration;
     if options.watch {
@@ -154,17 +157,17 @@ pub fn rehearse(options: Options, shown: Option<Estate>) -> Result<(), ServeErro
 }
 
 /// The end of the log, and what notes there whatever goes to `records`.
-fn noting(mut records: impl FnMut(Record)) -> (Rc<RefCell<Log>>, impl FnMut(Record)) {
+fn noting(mut records: Records<'_>) -> (Rc<RefCell<Log>>, Records<'_>) {
     let log = Rc::new(RefCell::new(Log::default()));
     let noted = Rc::clone(&log);
     let note = move |record: Record| {
         noted.borrow_mut().note(&record);
         records(record);
     };
-    (log, note)
+    (log, Box::new(note))
 }
 
-async fn begin(options: Options, reread: Reread, records: impl FnMut(Record)) -> Result<Served, ServeError> {
+async fn begin(options: Options, reread: Reread, records: Records<'_>) -> Result<Served, ServeError> {
     let given = options.clone();
     let Options { configuration, watch, addr, cluster, cache, naming, run_dir, memory } = options;
     let Configuration { component, guest, serving, rollout } = configuration;
@@ -207,7 +210,7 @@ async fn take_over(
     options: Options,
     estate: Estate,
     reread: Reread,
-    records: impl FnMut(Record),
+    records: Records<'_>,
 ) -> Result<Served, ServeError> {
     let (taken, signals) = assemble(options, estate, reread, records)?;
     // After it was called back by its descriptor, it would be called by the number of that.
@@ -218,12 +221,12 @@ async fn take_over(
 /// Takes everything over, and does nothing with it yet. Whatever may fail because of what there is around us is done before
 /// anything of it is touched, and has the program before this one go on. That one finds nothing in its way which it can do
 /// without.
-fn assemble<R: FnMut(Record)>(
+fn assemble(
     options: Options,
     estate: Estate,
     reread: Reread,
-    records: R,
-) -> Result<(TakenOver<impl FnMut(Record) + use<R>>, Signals), ServeError> {
+    records: Records<'_>,
+) -> Result<(TakenOver<'_>, Signals), ServeError> {
     let given = options.clone();
     let Options { configuration, watch, addr: _, cluster, cache: directory, naming: _, run_dir, memory } =
         options;

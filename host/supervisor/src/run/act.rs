@@ -15,7 +15,7 @@ use crate::history::now;
 use crate::symptoms::symptoms;
 use crate::worker::WorkerHandle;
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Does what the cluster wants done.
     pub(super) fn act(&mut self) {
         while let Some(action) = self.cluster.poll_action() {

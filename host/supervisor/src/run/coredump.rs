@@ -31,7 +31,7 @@ pub(super) enum Dumped {
     Never,
 }
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// The end of a pipe for the next core dump of a worker, if they are wanted.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
 
 use crate::Options;
+use crate::Records;
 use crate::configuration::Reread;
 use crate::control::{Answers, Control, ControlInput};
 use crate::error::ServeError;
@@ -83,7 +84,7 @@ struct Placed {
 }
 
 /// What a supervisor acts with that is its own, whoever began.
-pub(crate) struct Means<R> {
+pub(crate) struct Means<'a> {
     /// As they were given. What may change of them is beside this.
     pub(crate) options: Options,
     pub(crate) origin: Origin,
@@ -92,7 +93,7 @@ pub(crate) struct Means<R> {
     pub(crate) watch: Option<Watch>,
     pub(crate) control: Control,
     pub(crate) chronicle: Chronicle,
-    pub(crate) records: R,
+    pub(crate) records: Records<'a>,
     /// The end of the log. Whatever goes to `records` is noted there first.
     pub(crate) log: Rc<RefCell<Log>>,
     /// What may go on in our place.
@@ -109,8 +110,8 @@ pub enum Served {
 }
 
 /// The acting half of an app; the deciding half is its [`Cluster`].
-pub(crate) struct Supervisor<R> {
-    means: Means<R>,
+pub(crate) struct Supervisor<'a> {
+    means: Means<'a>,
     claim: Claim,
     queues: Queues,
     stealing: Stealing,
@@ -154,9 +155,9 @@ pub(crate) struct Supervisor<R> {
     outcome: Option<Outcome>,
 }
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl<'a> Supervisor<'a> {
     /// Has nothing running yet; [`run`](Self::run) does.
-    pub(crate) fn new(means: Means<R>, claim: (Claim, Queues), first: Build, settings: Settings) -> Self {
+    pub(crate) fn new(means: Means<'a>, claim: (Claim, Queues), first: Build, settings: Settings) -> Self {
         let generation = means.chronicle.history().next();
         let cluster = Cluster::new(settings, generation, Time::START);
         let mut supervisor = Self::idle(means, claim, cluster, BTreeMap::new());
@@ -167,7 +168,7 @@ impl<R: FnMut(Record)> Supervisor<R> {
     }
 
     fn idle(
-        means: Means<R>,
+        means: Means<'a>,
         (claim, queues): (Claim, Queues),
         cluster: Cluster,
         builds: BTreeMap<Generation, Build>,

@@ -25,7 +25,7 @@ pub(super) struct Coming {
     asker: Option<Asker>,
 }
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Builds what the app's own component is now, because a signal says so.
     pub(super) fn reload(&mut self) {
         if !self.cluster.is_stopping() {

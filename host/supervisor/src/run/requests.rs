@@ -4,13 +4,12 @@ use std::os::fd::OwnedFd;
 
 use wasmcluster_core::control::{AppStatus, FromSupervisor, ToSupervisor};
 use wasmcluster_core::history::Way;
-use wasmcluster_core::record::Record;
 
 use super::Supervisor;
 use crate::control::Answers;
 use crate::generation::Source;
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     pub(super) fn answer(
         &mut self,
         request: ToSupervisor,

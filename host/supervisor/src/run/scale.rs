@@ -12,7 +12,7 @@ use crate::control::Answers;
 use crate::instances::Instances;
 use crate::limits::{self, TooFewDescriptors};
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Wants so many slots.
     pub(super) fn scale(&mut self, slots: NonZeroU16) -> Result<(), TooFewDescriptors> {
         limits::raise_descriptors(slots.get(), self.means.origin.serving.max_connections)?;

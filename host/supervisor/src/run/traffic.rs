@@ -10,7 +10,7 @@ use wasmcluster_core::steering::Steering;
 
 use super::Supervisor;
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Deals new connections out as the cluster wants them.
     pub(super) fn steer(&mut self, steering: Steering) {
         let steered = self.claim.slots.steer(steering);

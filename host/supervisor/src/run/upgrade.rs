@@ -59,7 +59,7 @@ enum Stage {
     Leaving(Tried),
 }
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Has another program go on in the place of this one, if there is one that would.
     pub(super) fn upgrade(&mut self, asker: Option<Asker>) {
         if self.upgrade.is_some() || self.cluster.is_stopping() {
@@ -268,8 +268,8 @@ impl<R: FnMut(Record)> Supervisor<R> {
 }
 
 /// An app that another program had.
-pub(crate) struct TakenOver<R> {
-    supervisor: Supervisor<R>,
+pub(crate) struct TakenOver<'a> {
+    supervisor: Supervisor<'a>,
     inputs: Vec<Input>,
     asker: Option<Asker>,
     /// The version that left it.
@@ -278,12 +278,12 @@ pub(crate) struct TakenOver<R> {
     failure: Option<String>,
 }
 
-impl<R: FnMut(Record)> TakenOver<R> {
+impl<'a> TakenOver<'a> {
     /// Takes everything over. `means` is what the new program has of its own.
     pub(crate) fn new(
         left: Left,
         (version, failure): (String, Option<String>),
-        means: impl FnOnce(Control) -> Means<R>,
+        means: impl FnOnce(Control) -> Means<'a>,
         (settings, run_dir): (Settings, &Path),
         mut descriptors: Descriptors,
     ) -> io::Result<Self> {
@@ -347,7 +347,7 @@ impl<R: FnMut(Record)> TakenOver<R> {
     }
 }
 
-impl<R: FnMut(Record)> Supervisor<R> {
+impl Supervisor<'_> {
     /// Hears what workers have said while nobody listened: it comes before any judgement on what they have not.
     async fn listen(&mut self) {
         // A guest that never stops writing has no end to be waited for.
