@@ -3,7 +3,9 @@
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU};
 
 use crate::support::frames::{ACK, DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, PING};
-use crate::support::{Load, Network, RawClient, Response, Server, Starting, eventually, signal, stop};
+use crate::support::{
+    Load, Network, RawClient, Response, Server, Starting, descriptors_under_way, eventually, signal, stop,
+};
 
 /// One that rolls out as fast as it can.
 fn zoo(version: &str) -> Starting {
@@ -290,6 +292,29 @@ fn without_its_heir_a_worker_answers_what_was_asked_and_closes_politely() {
     }
     server.wait_for_stderr("every slot serves generation 1 again");
     server.get("/").expect_status(200);
+}
+
+/// What is on its way has no owner but who sent it, until the other one says that it has it.
+#[test]
+fn what_was_on_its_way_to_an_heir_that_is_killed_is_answered() {
+    let server = zoo("zoo-p2").args(["--heartbeat-timeout", "none"]).start();
+    let mut clients: Vec<_> = (0..20).map(|_| idle(&server, 1)).collect();
+    let predecessor = server.worker();
+    stop(predecessor);
+    begin_to_roll_to(&server, 2);
+    let heir = server.workers().into_iter().find(|&pid| pid != predecessor).unwrap();
+    stop(heir);
+    signal(predecessor, SIGCONT);
+    eventually("all are on their way", || (descriptors_under_way(heir) == clients.len()).then_some(()));
+    for client in &mut clients {
+        client.send_head("GET", "/env", &[]);
+    }
+    signal(heir, SIGKILL);
+    for mut client in clients {
+        assert_eq!(answers(&client.response()), 1);
+        client.expect_close();
+    }
+    server.wait_for_stderr("every slot serves generation 1 again");
 }
 
 #[test]

@@ -30,9 +30,9 @@ pub(crate) use self::load::{Kind, Load, Loss, Outcome, Running as RunningLoad};
 pub(crate) use self::network::{Network, PUBLIC};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
-    abstract_sockets, alive, catches, children, computed, connections, connections_between, descendants,
-    descriptors, listeners, listens, name_of, open_files, peak_memory, proportional_memory, resident_memory,
-    running_in, signal, stop, try_stop, zombies,
+    abstract_sockets, alive, catches, children, computed, connections, descendants, descriptors,
+    descriptors_under_way, listeners, listens, name_of, open_files, peak_memory, proportional_memory,
+    resident_memory, running_in, signal, stop, try_stop, zombies,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};

@@ -64,26 +64,25 @@ pub(crate) fn descriptors(pid: u32) -> BTreeMap<String, usize> {
 /// The connections to `addr` that a process has open, by the ports of their other ends.
 pub(crate) fn connections(addr: SocketAddr, pid: u32) -> BTreeSet<u16> {
     let open: BTreeSet<_> = links(pid).into_iter().collect();
-    connections_where(addr, |socket| open.contains(socket))
-}
-
-/// Those that were accepted and that none of these processes has open: they are on their way from one to another.
-pub(crate) fn connections_between(addr: SocketAddr, pids: &[u32]) -> BTreeSet<u16> {
-    let open: BTreeSet<_> = pids.iter().flat_map(|pid| links(*pid)).collect();
-    // Without a file of its own, a connection waits to be accepted.
-    connections_where(addr, |socket| socket != "socket:[0]" && !open.contains(socket))
-}
-
-fn connections_where(addr: SocketAddr, wanted: impl Fn(&str) -> bool) -> BTreeSet<u16> {
     let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     let local = format!(":{:04X}", addr.port());
     let port = |line: &str| {
         let columns: Vec<_> = line.split_whitespace().collect();
-        let is_wanted = wanted(&format!("socket:[{}]", columns.get(9)?));
+        let is_wanted = open.contains(&format!("socket:[{}]", columns.get(9)?));
         let peer = u16::from_str_radix(columns[2].rsplit_once(':')?.1, 16).ok()?;
         (columns[1].ends_with(&local) && is_wanted && peer != 0).then_some(peer)
     };
     table.lines().skip(1).filter_map(port).collect()
+}
+
+/// How many descriptors were sent to a process over its sockets and not taken yet.
+pub(crate) fn descriptors_under_way(pid: u32) -> usize {
+    let sockets = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let texts = sockets.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let count = |text: String| -> Option<usize> {
+        text.lines().find_map(|line| line.strip_prefix("scm_fds:")?.trim().parse().ok())
+    };
+    texts.filter_map(count).sum()
 }
 
 /// Where the descriptors of a process lead; none if it is gone.

@@ -16,9 +16,7 @@ use nix::sys::signal::Signal::{self, SIGABRT, SIGCONT, SIGKILL, SIGSEGV};
 
 use super::tally::{Run, Seen};
 use super::{INSTANCES, World};
-use crate::support::{
-    Server, alive, catches, children, connections, connections_between, eventually, name_of, signal, try_stop,
-};
+use crate::support::{Server, alive, catches, children, connections, eventually, name_of, signal, try_stop};
 
 /// How long after a worker's end its clients may hear of it: not at once, on a machine that is busy.
 const NEWS: Duration = Duration::from_secs(3);
@@ -118,11 +116,7 @@ pub(super) fn kill(world: &World<'_>, mut rng: Rng) {
             signal(pid, how);
             signal(pid, SIGCONT);
         }
-        eventually("its end", || {
-            // What another worker hands over to it goes with it, too, once it is on its way.
-            held.extend(connections_between(world.server.addr, &workers(world.server)));
-            (!alive(pid)).then_some(())
-        });
+        eventually("its end", || (!alive(pid)).then_some(()));
         let until = Instant::now();
         world.ends.over.lock().unwrap().push(End { pid, from, until, held });
         world.tally.note(Run { name, from, until, local: None, seen: Seen::Ended, expected: true });

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Spoken by both ends of this build.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Largest frame in bytes, length excluded. A peer that announces more is not ours.
 pub const MAX_FRAME: usize = 4 << 20;

@@ -215,7 +215,7 @@ async fn take_over(
         tokio::select! {
             arrival = passage.next() => match arrival {
                 Ok(Some(Arrival::Client(client))) => acceptor.adopt(client),
-                Ok(Some(Arrival::Passage(passage))) => orders.adopt(passage),
+                Ok(Some(Arrival::Passage(passage))) => orders.adopt(*passage),
                 Ok(None) => return,
                 Err(error) => {
                     let message = format!("cannot take over connections: {error}");

@@ -1,7 +1,11 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as Socket};
+use std::pin::Pin;
 
+use futures::FutureExt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use tokio::join;
 
 use super::*;
 
@@ -40,6 +44,14 @@ async fn next(passage: &mut Passage) -> Client {
     }
 }
 
+/// Fails if it ends although everybody else had their turn.
+async fn waits<T>(mut taking: Pin<&mut impl Future<Output = T>>) {
+    for _ in 0..10 {
+        assert!(taking.as_mut().now_or_never().is_none(), "nobody has said that it has come");
+        tokio::task::yield_now().await;
+    }
+}
+
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
 }
@@ -52,9 +64,9 @@ fn a_connection_arrives_with_what_was_read_from_it() {
         for unused in [&long[..0], &long[..1], &long[..PIECE], &long[..PIECE + 1], &long] {
             for idle in [false, true] {
                 let (sent, theirs) = client(unused, idle);
-                heir.take(&sent).await.expect("it is there");
+                let (taken, came) = join!(heir.take(&sent), next(&mut passage));
+                taken.expect("it is there");
                 drop(sent);
-                let came = next(&mut passage).await;
                 assert!(came.unused == unused, "{} bytes", unused.len());
                 assert_eq!(came.idle, idle && unused.is_empty(), "{} bytes", unused.len());
                 expect_open(came, theirs);
@@ -85,7 +97,7 @@ fn who_finds_it_full_waits() {
             }
             came
         };
-        let ((), came) = tokio::join!(hand_over, adopt);
+        let ((), came) = join!(hand_over, adopt);
         for (number, (came, theirs)) in came.into_iter().zip(theirs).enumerate() {
             assert!(came.unused == vec![number as u8; number * PIECE], "connection {number}");
             expect_open(came, theirs);
@@ -109,16 +121,56 @@ fn without_an_heir_a_connection_is_still_ours() {
 }
 
 #[test]
+fn an_heir_that_dies_has_only_what_it_said_it_has() {
+    run(async {
+        let (heir, mut passage) = passage();
+        let [(one, theirs), (other, others)] = [client(b"GET /", false), client(b"", true)];
+        let (mut taking_one, mut taking_other) = (Box::pin(heir.take(&one)), Box::pin(heir.take(&other)));
+        waits(taking_one.as_mut()).await;
+        waits(taking_other.as_mut()).await;
+        let came = next(&mut passage).await;
+        // What has come and was not read, and what was read and not heard, are no different to who reads nothing but this.
+        drop(passage);
+        taking_one.await.expect("it had it");
+        assert!(taking_other.await.is_err());
+        assert!(!heir.takes());
+        expect_open(came, theirs);
+        expect_open(other, others);
+    });
+}
+
+#[test]
+fn who_dies_before_it_hears_that_something_was_taken_has_still_handed_over_the_rest() {
+    run(async {
+        let (heir, mut passage) = passage();
+        let [(one, theirs), (other, others)] = [client(b"", true), client(b"", true)];
+        let (mut taking_one, mut taking_other) = (Box::pin(heir.take(&one)), Box::pin(heir.take(&other)));
+        waits(taking_one.as_mut()).await;
+        waits(taking_other.as_mut()).await;
+        let Some(Some(Arrival::Client(first))) = passage.next().now_or_never().and_then(Result::ok) else {
+            panic!("it was there");
+        };
+        drop((taking_one, taking_other));
+        drop(heir);
+        expect_open(first, theirs);
+        expect_open(next(&mut passage).await, others);
+        assert!(passage.next().await.expect("valid").is_none());
+        drop((one, other));
+    });
+}
+
+#[test]
 fn what_was_handed_over_before_the_close_still_comes() {
     run(async {
         let (heir, mut passage) = passage();
-        let (first, theirs) = client(b"", true);
-        heir.take(&first).await.expect("it is there");
-        drop(first);
+        let [(first, theirs), (second, others)] = [client(b"", true), client(b"", true)];
+        let mut taking = Box::pin(heir.take(&first));
+        waits(taking.as_mut()).await;
         passage.close();
-        let (second, others) = client(b"", true);
         assert!(heir.take(&second).await.is_err());
-        let came = next(&mut passage).await;
+        waits(taking.as_mut()).await;
+        let (taken, came) = join!(taking, next(&mut passage));
+        taken.expect("it is there");
         expect_open(came, theirs);
         assert!(passage.next().await.expect("valid").is_none());
         expect_open(second, others);
@@ -131,19 +183,43 @@ fn an_heir_that_goes_hands_on_what_it_would_get() {
         let (heir, ours) = passage();
         let (next_heir, mut its) = passage();
         let clients: Vec<_> = ["one", "two", "three"].map(|unused| client(unused.as_bytes(), false)).into();
-        heir.take(&clients[0].0).await.expect("it is there");
-        next_heir.take_passage(&ours).await.expect("it is there");
-        drop(ours);
-        heir.take(&clients[1].0).await.expect("another one is there");
-        let Some(Arrival::Passage(mut handed_on)) = its.next().await.expect("valid") else {
-            panic!("no passage");
+        let hand_over = async {
+            for (sent, _) in &clients {
+                heir.take(sent).await.expect("somebody is there");
+            }
         };
-        heir.take(&clients[2].0).await.expect("another one is there");
-        for (sent, theirs) in clients {
-            drop(theirs);
-            assert_eq!(next(&mut handed_on).await.unused, sent.unused);
-        }
+        let adopt = async {
+            let Some(Arrival::Passage(mut handed_on)) = its.next().await.expect("valid") else {
+                panic!("no passage");
+            };
+            for (sent, _) in &clients {
+                assert_eq!(next(&mut handed_on).await.unused, sent.unused);
+            }
+            handed_on
+        };
+        let hand_on = async {
+            next_heir.take_passage(&ours).await.expect("it is there");
+            drop(ours);
+        };
+        let ((), (), mut handed_on) = join!(hand_over, hand_on, adopt);
         drop(heir);
         assert!(handed_on.next().await.expect("valid").is_none());
+    });
+}
+
+#[test]
+fn a_passage_comes_back_from_an_heir_that_dies() {
+    run(async {
+        let (heir, mut ours) = passage();
+        let (next_heir, its) = passage();
+        let (sent, theirs) = client(b"GET /", false);
+        let mut handing_on = Box::pin(next_heir.take_passage(&ours));
+        waits(handing_on.as_mut()).await;
+        drop(its);
+        assert!(handing_on.await.is_err());
+        let (taken, came) = join!(heir.take(&sent), next(&mut ours));
+        taken.expect("it is there");
+        assert_eq!(&came.unused[..], b"GET /");
+        expect_open(came, theirs);
     });
 }
