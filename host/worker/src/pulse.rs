@@ -11,23 +11,29 @@ use wasmcluster_core::message::{FromWorker, PULSE, Pulse, ReportKind};
 use crate::app::App;
 use crate::output::{LogPipe, Losses};
 use crate::reached;
+use crate::trim::Program;
 
 /// For as long as it is polled.
-pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
+pub(crate) async fn pulse(app: &'static App, logs: [LogPipe; 2], footprint: Footprint, program: Program) {
     tokio::select! {
-        () = beat(app, logs, footprint) => {}
+        () = beat(app, logs, footprint, program) => {}
         () = wear(app) => {}
     }
 }
 
-async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint) {
+async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint, program: Program) {
     let mut heavy = false;
+    let mut program = Some(program);
     loop {
         tokio::time::sleep(PULSE).await;
         app.reports.refill();
         logs[0].refill();
         count_losses(app, &logs);
         say(app).await;
+        // The first requests went where none goes after them.
+        if let Some(program) = program.take_if(|_| app.served.any()) {
+            program.trim();
+        }
         if let Some(most) = app.serving.max_memory
             && !heavy
             && let Some(bytes) = footprint.bytes().filter(|bytes| *bytes > most)

@@ -53,6 +53,10 @@ impl Served {
         self.requests.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn any(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn so_far(&self) -> Sample {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Sample {

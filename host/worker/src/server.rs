@@ -185,7 +185,6 @@ impl Server {
     pub(crate) async fn run(self, orders: Arc<Orders>, logs: &[LogPipe; 2]) -> u64 {
         let Self { acceptor, listener, conditions, footprint, program } = self;
         let app = acceptor.app;
-        tokio::spawn(pulse(app, logs.clone(), footprint));
         tokio::spawn({
             let connections = Arc::clone(&acceptor.connections);
             async move { connections.watch().await }
@@ -195,6 +194,7 @@ impl Server {
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
         program.trim();
+        tokio::spawn(pulse(app, logs.clone(), footprint, program));
         app.reports.send(FromWorker::Ready(conditions)).await;
 
         let Drain { within, heir } = tokio::select! {

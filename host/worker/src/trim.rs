@@ -1,4 +1,5 @@
-//! Giving memory back: the parts of the program that only the start needed, and what a crowd of connections has left.
+//! Giving memory back: the parts of the program that only the start needed, or the first requests, and what a crowd of
+//! connections has left.
 //!
 //! Linking and starting goes once through megabytes of a large executable, its relocations above all, and every page it
 //! touched brought fifteen neighbours along. They stay mapped, and are counted, although a worker that serves needs a
@@ -27,8 +28,8 @@ impl Program {
     }
 
     /// Unmaps its pages. Those that are needed again are found in the page cache, at the price of a minor fault each.
-    pub(crate) fn trim(self) {
-        for (start, end) in self.0 {
+    pub(crate) fn trim(&self) {
+        for &(start, end) in &self.0 {
             let Some(address) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else {
                 continue;
             };
