@@ -71,6 +71,7 @@ const LISTS: &[(&str, &str, &str)] = &[
     ("dir", ".", "missing"),
     ("env", "NAME=value", "=value"),
     ("env-file", "/dev/null", "missing"),
+    ("trust-proxy", "10.0.0.0/8", "10.0.0.0/33"),
 ];
 
 /// Those whose every value makes sense by itself: a path.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod leaving;
+mod origin;
 mod request;
 mod response;
 mod streaming;

@@ -225,6 +225,7 @@ fn serving(args: &ServeArgs) -> app::Serving {
         max_keep_alive_requests: request.max_keep_alive_requests,
         max_http2_streams: request.max_http2_streams,
         max_http2_resets: request.max_http2_resets,
+        trusted_proxies: request.trust_proxy.clone(),
         probe: args.probe.clone(),
         max_requests: args.max_requests,
         max_memory: args.max_memory_restart,

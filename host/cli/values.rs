@@ -1,6 +1,6 @@
 //! What values of flags look like. Each parser's error completes "invalid value for ...".
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 use std::fs::File;
@@ -9,12 +9,13 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use wasmcluster_core::app::DirGrant;
 use wasmcluster_core::control::Change;
 use wasmcluster_supervisor::Instances;
 
 /// Where a component is served when nobody says otherwise.
-pub(crate) const DEFAULT_ADDR: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Long enough for any purpose, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -86,6 +87,14 @@ impl FromStr for Timeout {
                 .map_err(|error| format!("{error}; or `none`")),
         }
     }
+}
+
+/// A network, or an address that is one of its own.
+pub(crate) fn network(value: &str) -> Result<IpNet, String> {
+    let network = value.parse().or_else(|_| value.parse().map(|address: IpAddr| IpNet::from(address)));
+    network.map_err(|_| {
+        "expected an address or a network, such as `10.0.0.1`, `10.0.0.0/8` or `fd00::/8`".into()
+    })
 }
 
 /// What is longer than the second that lies between two heartbeats, or `none`.

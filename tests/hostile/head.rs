@@ -82,7 +82,7 @@ fn lines_may_end_without_a_return_but_not_without_a_newline() {
         let mut client = server.connect();
         client.send("GET /inspect HTTP/1.1\nhost: a\nx-one: 1\n\n");
         let answer = client.response().expect_status(200);
-        assert!(answer.text().ends_with("\nx-one: 1\n"), "{}", answer.text());
+        assert!(answer.text().contains("\nx-one: 1\n"), "{}", answer.text());
         for bytes in ["GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n", "GET / HTTP/1.1\rhost: a\r\r"] {
             expect_refusal(server, bytes, 400);
         }

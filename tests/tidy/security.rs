@@ -52,6 +52,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "limits::crowd",
             "http::connection",
             "http::leaving",
+            "http::origin",
             "http::request",
         ],
     ),

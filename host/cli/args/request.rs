@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use clap::value_parser;
+use ipnet::IpNet;
 
-use crate::cli::values::{BodySize, Timeout, header_size, positive_duration, target_size};
+use crate::cli::values::{BodySize, Timeout, header_size, network, positive_duration, target_size};
 
 const HEADING: &str = "Connections and requests";
 
@@ -117,4 +118,13 @@ pub(crate) struct RequestArgs {
     #[arg(long, env = "WASMCLUSTER_MAX_RESPONSE_RATE", value_name = "SIZE", default_value = "none")]
     #[arg(help_heading = HEADING)]
     pub(crate) max_response_rate: BodySize,
+
+    /// A proxy whose word is taken for where a request comes from
+    ///
+    /// An address, or a network such as `10.0.0.0/8`. The guest is told the client's address in `x-forwarded-for`, `http` or
+    /// `https` in `x-forwarded-proto`, and a number of the request that the log knows in `x-request-id`. From a proxy that is
+    /// named here those are what it says, as far as only such proxies are involved; from anybody else all headers of the kind
+    /// are replaced or removed. Can be repeated.
+    #[arg(long, value_name = "ADDRESS[/BITS]", help_heading = HEADING, value_parser = network)]
+    pub(crate) trust_proxy: Vec<IpNet>,
 }

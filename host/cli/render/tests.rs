@@ -99,8 +99,12 @@ fn a_report_has_its_hint() {
         message: "no".into(),
         hint: Some("try".into()),
         backtrace: Vec::new(),
+        request: Some("5f3c".into()),
     };
-    check(Record::Worker { slot: SlotId(0), pid: 7, report }, "slot 0 (pid 7): no\nhint: try\n");
+    check(
+        Record::Worker { slot: SlotId(0), pid: 7, report },
+        "slot 0 (pid 7): no (request 5f3c)\nhint: try\n",
+    );
 }
 
 #[test]
@@ -113,7 +117,8 @@ fn a_trap_says_where() {
     };
     let backtrace =
         vec![frame(Some("a"), Some("m"), Some(31)), frame(None, Some("m"), None), frame(None, None, Some(1))];
-    let report = Report { kind: ReportKind::Trap, message: "trapped".into(), hint: None, backtrace };
+    let report =
+        Report { kind: ReportKind::Trap, message: "trapped".into(), hint: None, backtrace, request: None };
     check(
         Record::Worker { slot: SlotId(0), pid: 7, report },
         "slot 0 (pid 7): trapped\n    at a (m+0x1f)\n    at function 3 (m)\n    at function 3 (+0x1)\n",

@@ -90,6 +90,9 @@ impl Renderer {
             Record::Cluster { pid, notice } => return self.notice(*pid, notice),
             Record::Worker { slot, pid, report } => {
                 let mut words = self.about(*slot, Some(*pid), &report.message);
+                if let Some(request) = &report.request {
+                    words += &format!(" (request {request})");
+                }
                 for frame in &report.backtrace {
                     words += &format!("\n    at {frame}");
                 }

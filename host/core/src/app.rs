@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use fastrand::Rng;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::WorkerId;
@@ -190,6 +191,8 @@ pub struct Serving {
     pub max_http2_streams: u32,
     /// How many of those a client may take back before they were looked at; one more ends the connection.
     pub max_http2_resets: u32,
+    /// Whose word is taken for where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// The path of a request that the guest must answer well before its worker is ready.
     pub probe: Option<String>,
     /// Requests after which a worker makes room for another one.
@@ -233,6 +236,7 @@ mod tests {
             max_keep_alive_requests: 1,
             max_http2_streams: 1,
             max_http2_resets: 1,
+            trusted_proxies: Vec::new(),
             probe: None,
             max_requests: Some(1_000),
             max_memory: Some(1),

@@ -230,6 +230,9 @@ pub struct Report {
     /// Where in the guest it happened, innermost first, as far as that is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<Frame>,
+    /// What the request is called with which it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// A function of a guest, on the way to where it trapped.

@@ -49,7 +49,7 @@ impl Acceptor {
     /// Serves a client that has just connected, in a task of its own, unless there are too many of its address.
     fn admit(&self, socket: TcpStream, address: SocketAddr) {
         let most = self.app.serving.max_connections_per_address;
-        match self.connections.enter(false, address.ip().into(), most) {
+        match self.connections.enter(false, address.ip(), most) {
             Some(guard) => self.serve(guard, Client::new(socket)),
             None => {
                 reached(Limit::MaxConnectionsPerAddress);
@@ -66,7 +66,7 @@ impl Acceptor {
     fn adopt(&self, client: Client) {
         // One that is gone has no address, and will be found out.
         let Ok(address) = client.socket.peer_addr() else { return };
-        if let Some(guard) = self.connections.enter(client.idle, address.ip().into(), u32::MAX) {
+        if let Some(guard) = self.connections.enter(client.idle, address.ip(), u32::MAX) {
             self.serve(guard, client);
         }
     }

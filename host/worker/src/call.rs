@@ -23,6 +23,7 @@ use crate::answer::{Answer, Taken};
 use crate::body::Patient;
 use crate::early;
 use crate::failure::Failure;
+use crate::forwarded::Signature;
 use crate::instance::{Instance, Instances, Pool};
 use crate::state::State;
 
@@ -30,8 +31,9 @@ use crate::state::State;
 pub(crate) type Call = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Where a guest and the connection that waits for its answer meet.
-#[derive(Default)]
 pub(crate) struct Exchange {
+    /// What its request is called, and how it came.
+    pub(crate) signature: Signature,
     answer: Mutex<Option<Result<Answer, String>>>,
     /// Whether there ever was one.
     answered: AtomicBool,
@@ -66,6 +68,16 @@ impl Upload {
 }
 
 impl Exchange {
+    pub(crate) fn new(signature: Signature) -> Self {
+        Self {
+            signature,
+            answer: Mutex::default(),
+            answered: AtomicBool::default(),
+            upload: AtomicU8::default(),
+            body_over: AtomicBool::default(),
+        }
+    }
+
     fn answer(&self, answer: Result<Response<WasiBody>, String>) {
         *self.lock() = Some(answer.map(Answer::from));
         self.answered.store(true, Ordering::Relaxed);
@@ -153,10 +165,12 @@ async fn call_p2(
     let mut instance = pool.take().await?;
     // The only request without a name is one of HTTP/1.0.
     let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
-    let request = if named { request } else { absolute(request, authority) };
+    let secure = exchange.signature.secure;
+    let request = if named { request } else { absolute(request, authority, secure) };
     instance.store.data_mut().begin(request.method());
     let mut http = instance.store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let scheme = if secure { Scheme::Https } else { Scheme::Http };
+    let request = http.new_incoming_request(scheme, request)?;
     let waiting = Arc::clone(&exchange);
     let out = http.new_response_outparam_from_callback(move |answer| {
         waiting.answer(answer.map_err(|code| refused(&code)));
@@ -179,7 +193,7 @@ async fn call_p3(
 ) -> Result<(), Failure> {
     let mut instance = pool.take().await?;
     let Instance { store, exports, .. } = &mut instance;
-    let request = absolute(request, authority);
+    let request = absolute(request, authority, exchange.signature.secure);
     store.data_mut().begin(request.method());
     let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
     let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
@@ -208,10 +222,10 @@ async fn call_p3(
 
 /// 0.3 takes scheme and authority from the URI alone, and `Host` is a header that it hides: without this a guest that is
 /// asked over HTTP/1.1 could not know under which name.
-fn absolute<B>(mut request: Request<B>, authority: Authority) -> Request<B> {
+fn absolute<B>(mut request: Request<B>, authority: Authority, secure: bool) -> Request<B> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     // What the connection is, not what the client says: a guest may trust it.
-    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.scheme = Some(if secure { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
     parts.authority.get_or_insert(authority);
     // Of the forms a request may have only `OPTIONS *` and `CONNECT` lack a path that an absolute URI can carry.
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();

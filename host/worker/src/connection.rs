@@ -17,6 +17,7 @@ use wasmcluster_core::preface::{Protocol, protocol};
 
 use crate::app::App;
 use crate::connections::{Guard, Order, Rest};
+use crate::forwarded::Sender;
 use crate::reached::reached;
 use crate::respond::Responder;
 use crate::stream::Stream;
@@ -109,7 +110,8 @@ async fn attend(
     };
     let activity = guard.activity();
     let io = TokioIo::new(Stream::new(unused.freeze(), socket, activity.clone()));
-    let service = Responder::new(app, activity);
+    let sender = Sender::new(guard.address(), &app.serving.trusted_proxies);
+    let service = Responder::new(app, activity, sender);
     match protocol {
         Protocol::Http1 => {
             let mut connection = protocols.http1.serve_connection(io, service);

@@ -3,6 +3,7 @@
 //! One task looks at all of them a few times a second. So a connection has no timer of its own to arm for every request,
 //! and a drain reaches it without a channel that every poll would have to look at.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
@@ -139,9 +140,10 @@ impl Connections {
         }
     }
 
-    /// Takes in a connection until its guard is dropped, unless its peer has `most` already. One that is `idle` may stay so
+    /// Takes in a connection until its guard is dropped, unless its address has `most` already. One that is `idle` may stay so
     /// as if its last response had just been sent.
-    pub(crate) fn enter(self: &Arc<Self>, idle: bool, peer: Peer, most: u32) -> Option<Guard> {
+    pub(crate) fn enter(self: &Arc<Self>, idle: bool, address: IpAddr, most: u32) -> Option<Guard> {
+        let peer = Peer::from(address);
         let mut open = self.lock();
         if !open.peers.enter(peer, most) {
             return None;
@@ -164,7 +166,7 @@ impl Connections {
         if count == 1 {
             self.changed.notify_waiters();
         }
-        Some(Guard { connections: Arc::clone(self), entry, key, peer })
+        Some(Guard { connections: Arc::clone(self), entry, key, address })
     }
 
     /// Returns once there are fewer than `count`.
@@ -344,7 +346,7 @@ pub(crate) struct Guard {
     connections: Arc<Connections>,
     entry: Arc<Entry>,
     key: usize,
-    peer: Peer,
+    address: IpAddr,
 }
 
 impl Guard {
@@ -358,6 +360,11 @@ impl Guard {
     /// Who would take over this connection now.
     pub(crate) fn heir(&self) -> Option<&Heir> {
         self.connections.heir()
+    }
+
+    /// Where it comes from.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// What the connection is in the middle of. To be asked when it was polled and waits.
@@ -382,7 +389,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         open.entries.remove(self.key);
-        open.peers.leave(self.peer);
+        open.peers.leave(self.address.into());
         drop(open);
         self.connections.changed.notify_waiters();
     }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use wasmcluster_core::app::Serving;
 use wasmcluster_core::limit::Limit;
-use wasmcluster_core::message::ReportKind;
+use wasmcluster_core::message::{Report, ReportKind};
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
@@ -12,6 +13,7 @@ use wasmtime_wasi_http::FieldMapError;
 
 use crate::app::App;
 use crate::call::{Exchange, Upload};
+use crate::forwarded::RequestId;
 use crate::reached::reached;
 use crate::response::ResponseBody;
 use crate::trap;
@@ -51,6 +53,50 @@ impl Failure {
             Self::Trapped(_) | Self::NoRoom | Self::Exited(_) | Self::NoAnswer(_) => None,
         }
     }
+
+    /// Whether the guest was ended because of what it did.
+    fn is_the_guests(&self) -> bool {
+        matches!(self, Self::Trapped(_) | Self::TooManyResources | Self::TooMuchAtOnce | Self::FieldsTooLarge)
+    }
+
+    /// What the log says of it.
+    fn told(&self, serving: &Serving) -> Report {
+        let expected = |flag: &str| format!("raise `--{flag}` if that is to be expected");
+        let (kind, message, hint) = match self {
+            Self::Trapped(error) => (ReportKind::Trap, trap::cause("the guest trapped", error), None),
+            Self::TooManyResources => {
+                let message = "the guest held more resources of the host than it may".into();
+                (ReportKind::Limit, message, Some(expected("max-resources")))
+            }
+            Self::TooMuchAtOnce => {
+                let message = "the guest gave the host more in one call than it may".into();
+                (ReportKind::Limit, message, Some(expected("max-hostcall-size")))
+            }
+            Self::FieldsTooLarge => {
+                let message = "the guest made a larger list of header fields than it may".into();
+                (ReportKind::Limit, message, Some(expected("max-field-size")))
+            }
+            Self::ResponseTooLarge => {
+                let message = "the guest's response was larger than it may be".into();
+                (ReportKind::Limit, message, Some(expected("max-response-size")))
+            }
+            Self::NoRoom => {
+                let hint = "lower `--max-concurrent-requests`, or raise `--instances`".to_owned();
+                (ReportKind::Worker, "no room for another instance".into(), Some(hint))
+            }
+            Self::Exited(code) => (ReportKind::BadResponse, format!("the guest called exit({code})"), None),
+            Self::TimedOut => {
+                let message = format!("the guest took longer than {:?}", serving.timeout.unwrap_or_default());
+                (ReportKind::Timeout, message, Some(expected("timeout")))
+            }
+            Self::NoAnswer(message) => (ReportKind::BadResponse, message.clone(), None),
+        };
+        let backtrace = match self {
+            Self::Trapped(error) => trap::backtrace(error),
+            _ => Vec::new(),
+        };
+        Report { kind, message, hint, backtrace, request: None }
+    }
 }
 
 impl From<wasmtime::Error> for Failure {
@@ -77,67 +123,23 @@ fn is_fuel(error: &wasmtime::Error) -> bool {
 }
 
 impl App {
-    /// Writes `failure` into the log.
-    pub(crate) fn report(&self, failure: &Failure) {
+    /// Writes `failure` into the log, and of which request it was.
+    pub(crate) fn report(&self, failure: &Failure, request: &RequestId) {
         if let Some(limit) = failure.limit() {
             reached(limit);
         }
-        match failure {
-            Failure::Trapped(error) => {
-                self.served.trapped();
-                self.reports.say_trap(trap::cause("the guest trapped", error), trap::backtrace(error));
-            }
-            Failure::TooManyResources => {
-                self.served.trapped();
-                self.reports.say(
-                    ReportKind::Limit,
-                    "the guest held more resources of the host than it may",
-                    Some("raise `--max-resources` if that is to be expected".into()),
-                );
-            }
-            Failure::TooMuchAtOnce => {
-                self.served.trapped();
-                self.reports.say(
-                    ReportKind::Limit,
-                    "the guest gave the host more in one call than it may",
-                    Some("raise `--max-hostcall-size` if that is to be expected".into()),
-                );
-            }
-            Failure::FieldsTooLarge => {
-                self.served.trapped();
-                self.reports.say(
-                    ReportKind::Limit,
-                    "the guest made a larger list of header fields than it may",
-                    Some("raise `--max-field-size` if that is to be expected".into()),
-                );
-            }
-            Failure::ResponseTooLarge => self.reports.say(
-                ReportKind::Limit,
-                "the guest's response was larger than it may be",
-                Some("raise `--max-response-size` if that is to be expected".into()),
-            ),
-            Failure::NoRoom => self.reports.say(
-                ReportKind::Worker,
-                "no room for another instance",
-                Some("lower `--max-concurrent-requests`, or raise `--instances`".into()),
-            ),
-            Failure::Exited(code) => {
-                self.reports.say(ReportKind::BadResponse, format!("the guest called exit({code})"), None);
-            }
-            Failure::TimedOut => self.reports.say(
-                ReportKind::Timeout,
-                format!("the guest took longer than {:?}", self.serving.timeout.unwrap_or_default()),
-                Some("raise `--timeout` if that is to be expected".into()),
-            ),
-            Failure::NoAnswer(message) => self.reports.say(ReportKind::BadResponse, message, None),
+        if failure.is_the_guests() {
+            self.served.trapped();
         }
+        let request = Some(request.to_string());
+        self.reports.report(|| Report { request, ..failure.told(&self.serving) });
     }
 
     /// Writes into the log how a guest ended that already answered.
-    pub(crate) fn report_if_failed(&self, ended: Result<(), Failure>) {
+    pub(crate) fn report_if_failed(&self, ended: Result<(), Failure>, request: &RequestId) {
         if let Err(failure) = ended {
             self.served.failed();
-            self.report(&failure);
+            self.report(&failure, request);
         }
     }
 
@@ -146,7 +148,7 @@ impl App {
         if let Some(refusal) = Refusal::of(exchange.uploaded()) {
             return refusal;
         }
-        self.report(failure);
+        self.report(failure, &exchange.signature.id);
         match failure {
             Failure::TimedOut => Refusal::new(StatusCode::GATEWAY_TIMEOUT, "the handler took too long"),
             Failure::NoRoom => Refusal::busy(),

@@ -28,6 +28,7 @@ pub(crate) struct Guest {
     call: Option<Call>,
     deadline: Deadline,
     place: Option<SemaphorePermit<'static>>,
+    exchange: Arc<Exchange>,
     app: &'static App,
 }
 
@@ -42,7 +43,7 @@ impl Guest {
     ) -> Self {
         app.ticker.touch();
         let call = call(&app.instances, Arc::clone(exchange), request, authority);
-        Self { call: Some(call), deadline, place: Some(place), app }
+        Self { call: Some(call), deadline, place: Some(place), exchange: Arc::clone(exchange), app }
     }
 
     /// Ready once the guest has ended, well or not, or its time has.
@@ -76,12 +77,12 @@ impl Guest {
     /// Lets a guest that works on after its response do so, within its time.
     pub(crate) fn finish_alone(mut self, cx: &mut Context<'_>) {
         match self.poll(cx) {
-            Poll::Ready(ended) => self.app.report_if_failed(ended),
+            Poll::Ready(ended) => self.app.report_if_failed(ended, &self.exchange.signature.id),
             Poll::Pending => {
                 let ticket = Ticket::detached(self.app);
                 tokio::spawn(async move {
                     let ended = poll_fn(|cx| self.poll(cx)).await;
-                    self.app.report_if_failed(ended);
+                    self.app.report_if_failed(ended, &self.exchange.signature.id);
                     drop(ticket);
                 });
             }
@@ -111,7 +112,7 @@ impl Leash {
                 tokio::time::sleep_until(at).await;
                 if let Some(guest) = lock(&guest).take_if(|guest| guest.call.is_some()) {
                     activity.response_overdue();
-                    guest.app.report(&Failure::TimedOut);
+                    guest.app.report(&Failure::TimedOut, &guest.exchange.signature.id);
                 }
             };
             tokio::spawn(end).abort_handle()

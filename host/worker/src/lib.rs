@@ -22,6 +22,7 @@ mod engine;
 mod epoch;
 mod failure;
 mod fields;
+mod forwarded;
 mod grants;
 mod guest;
 mod handover;

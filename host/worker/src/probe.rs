@@ -1,5 +1,7 @@
 //! The request that a worker must answer well before it is ready.
 
+use std::net::Ipv4Addr;
+
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use wasmcluster_core::rejection::Rejection;
@@ -7,6 +9,7 @@ use wasmcluster_core::rejection::Rejection;
 use crate::app::App;
 use crate::connection::Protocols;
 use crate::connections::Activity;
+use crate::forwarded::Sender;
 use crate::respond::Responder;
 
 /// Room for either side.
@@ -18,7 +21,7 @@ const HEAD: usize = 16;
 /// Asks the guest for `path`, on the way that every request takes.
 pub(crate) async fn probe(app: &'static App, protocols: &Protocols, path: &str) -> Result<(), Rejection> {
     let (client, server) = duplex(PIPE);
-    let service = Responder::new(app, Activity::of_nobody());
+    let service = Responder::new(app, Activity::of_nobody(), Sender::new(Ipv4Addr::LOCALHOST.into(), &[]));
     let connection = protocols.http1().serve_connection(TokioIo::new(server), service);
     let (status, ended) = tokio::join!(ask(client, path, app.authority.as_str()), connection);
     // An answer that was cut short is none, whatever its status.

@@ -39,15 +39,16 @@ impl Reports {
 
     /// Says something, if there is room for it and not too much was said.
     pub(crate) fn say(&self, kind: ReportKind, message: impl Into<String>, hint: Option<String>) {
-        self.report(|| Report { kind, message: message.into(), hint, backtrace: Vec::new() });
+        self.report(|| Report { kind, message: message.into(), hint, backtrace: Vec::new(), request: None });
     }
 
-    /// Says that a guest trapped, and where.
+    /// Says that the guest trapped before there was a request, and where.
     pub(crate) fn say_trap(&self, message: String, backtrace: Vec<Frame>) {
-        self.report(|| Report { kind: ReportKind::Trap, message, hint: None, backtrace });
+        self.report(|| Report { kind: ReportKind::Trap, message, hint: None, backtrace, request: None });
     }
 
-    fn report(&self, report: impl FnOnce() -> Report) {
+    /// Says what became of a request.
+    pub(crate) fn report(&self, report: impl FnOnce() -> Report) {
         if self.0.said.fetch_add(1, Ordering::Relaxed) >= PER_PULSE {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;

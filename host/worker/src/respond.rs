@@ -26,6 +26,7 @@ use crate::call::{Exchange, Upload};
 use crate::connections::Activity;
 use crate::epoch;
 use crate::failure::{Failure, Refusal};
+use crate::forwarded::{Sender, Signature};
 use crate::guest::{Deadline, Guest};
 use crate::reached::reached;
 use crate::response::{ResponseBody, response};
@@ -41,6 +42,7 @@ const MAX_TICKS: u32 = 5;
 pub(crate) struct Responder {
     app: &'static App,
     activity: Activity,
+    sender: Sender<'static>,
     /// The last name under which the client asked, which is the next one, too: it need not be understood again.
     host: RefCell<Option<Authority>>,
     /// Requests that may still come.
@@ -48,9 +50,9 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    pub(crate) fn new(app: &'static App, activity: Activity) -> Self {
+    pub(crate) fn new(app: &'static App, activity: Activity, sender: Sender<'static>) -> Self {
         let left = Cell::new(app.serving.max_keep_alive_requests);
-        Self { app, activity, host: RefCell::default(), left }
+        Self { app, activity, sender, host: RefCell::default(), left }
     }
 }
 
@@ -59,7 +61,7 @@ impl Service<Request<Incoming>> for Responder {
     type Error = Infallible;
     type Future = Responding;
 
-    fn call(&self, request: Request<Incoming>) -> Responding {
+    fn call(&self, mut request: Request<Incoming>) -> Responding {
         let ticket = Ticket::of(self.app, self.activity.clone(), &request);
         let http1 = request.version() <= Version::HTTP_11;
         let head_only = request.method() == Method::HEAD;
@@ -69,7 +71,10 @@ impl Service<Request<Incoming>> for Responder {
             self.check_size(&request)?;
             Ok(authority)
         }) {
-            Ok(authority) => (last, Stage::admit(self.app, request, authority)),
+            Ok(authority) => {
+                let signature = self.sender.sign(request.headers_mut());
+                (last, Stage::admit(self.app, request, authority, signature))
+            }
             // Who sends this may mean something else by what follows, too.
             Err(refusal) => (true, Stage::Refused(refusal)),
         };
@@ -118,10 +123,15 @@ struct Asked {
 }
 
 impl Stage {
-    fn admit(app: &'static App, request: Request<Incoming>, authority: Authority) -> Self {
+    fn admit(
+        app: &'static App,
+        request: Request<Incoming>,
+        authority: Authority,
+        signature: Signature,
+    ) -> Self {
         let mut deadline = Deadline::after(app.serving.timeout);
         match app.places.try_acquire() {
-            Ok(place) => Self::Asked(Asked::new(app, request, authority, (place, deadline))),
+            Ok(place) => Self::Asked(Asked::new(app, request, (authority, signature), (place, deadline))),
             Err(_) => {
                 let Some(turn) = app.wait() else {
                     reached(Limit::MaxWaitingRequests);
@@ -131,7 +141,7 @@ impl Stage {
                 Self::Waiting(Box::pin(async move {
                     let place = deadline.place(app).await?;
                     drop(turn);
-                    Ok(Asked::new(app, request, authority, (place, deadline)))
+                    Ok(Asked::new(app, request, (authority, signature), (place, deadline)))
                 }))
             }
         }
@@ -142,10 +152,10 @@ impl Asked {
     fn new(
         app: &'static App,
         request: Request<Incoming>,
-        authority: Authority,
+        (authority, signature): (Authority, Signature),
         entry: (SemaphorePermit<'static>, Deadline),
     ) -> Self {
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new(signature));
         let request = request.map(|body| {
             let empty = body.is_end_stream();
             let body = Patient::new(body, app.serving.body_timeout).at_most(app.serving.max_body_size);
@@ -264,7 +274,10 @@ impl Responding {
         if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
             self.leave_unread();
         }
-        refusal.response()
+        let mut response = refusal.response();
+        // Whoever asks what went wrong can say which line of the log it is.
+        exchange.signature.id.write(response.headers_mut());
+        response
     }
 
     /// What the client still sends will not be read, so this is the connection's last request.

@@ -140,7 +140,7 @@ impl Body for ResponseBody {
                 Some(Err(failure)) => {
                     // The leash that ended a guest's time has said so; a client that fell silent is no news.
                     if !matches!(failure, Failure::TimedOut) && !rest.exchange.uploaded().failed() {
-                        rest.app.report(&failure);
+                        rest.app.report(&failure, &rest.exchange.signature.id);
                     }
                     self.rest = None;
                     return Poll::Ready(Some(Err(Cut)));
