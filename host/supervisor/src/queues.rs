@@ -2,7 +2,8 @@
 //!
 //! While nobody connects, nothing happens here: the kernel says when something waits. Then there are two looks at all
 //! queues, and whatever comes in the meantime is found by the next pair. So there are never more than five hundred pairs a
-//! second, however many connect.
+//! second, however many connect. What comes to a queue that stood still a moment ago need not wait for the second look: a
+//! worker that is stopped stays so for longer.
 
 use core::time::Duration;
 use std::io;
@@ -23,6 +24,9 @@ use crate::group::Group;
 /// The time between two looks. A worker that is not busy has accepted by then.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How long a queue is taken to stand still that was seen to. Then it has to be seen again.
+const STILL: Duration = Duration::from_millis(250);
+
 /// The watch over all queues of a group.
 #[derive(Debug)]
 pub(crate) struct Queues {
@@ -34,6 +38,10 @@ pub(crate) struct Queues {
     open: bool,
     /// What the first look found, and when.
     found: Option<(Instant, Vec<(SlotId, u32)>)>,
+    /// Which queues stood still, and until when that is believed.
+    still: Vec<(SlotId, Instant)>,
+    /// When anybody was last told of a queue.
+    told: Option<Instant>,
 }
 
 impl Queues {
@@ -46,7 +54,7 @@ impl Queues {
             reason = "sound for an owned descriptor; what comes after it wants a promise about it"
         )]
         let gate = AsyncFd::with_interest(gate, Interest::READABLE)?;
-        let queues = Self { all, gate, open: false, found: None };
+        let queues = Self { all, gate, open: false, found: None, still: Vec::new(), told: None };
         for (slot, _) in group.members() {
             queues.watch(group, slot)?;
         }
@@ -76,7 +84,20 @@ impl Queues {
                     () = self.somebody_waits(group) => {}
                     () = sleep_until(departure.unwrap_or_else(Instant::now)), if departure.is_some() => {}
                 }
-                self.found = Some((Instant::now(), look(group)));
+                let (now, found) = (Instant::now(), look(group));
+                self.still.retain(|(_, until)| *until > now);
+                // Not more often than if it were looked at twice; and what is to go was to be seen empty twice.
+                if self.told.is_none_or(|told| told + PAUSE <= now) && group.next_departure().is_none() {
+                    let is_still = |slot| self.still.iter().any(|(still, _)| *still == slot);
+                    let queue =
+                        |&(slot, now)| Queue { slot, before: if is_still(slot) { now } else { 0 }, now };
+                    let queues: Vec<_> = found.iter().map(queue).collect();
+                    if queues.iter().any(stands) {
+                        self.told = Some(now);
+                        return queues;
+                    }
+                }
+                self.found = Some((now, found));
                 continue;
             };
             sleep_until(*since + PAUSE).await;
@@ -84,8 +105,12 @@ impl Queues {
             let then = |slot| before.iter().find_map(|(known, length)| (*known == slot).then_some(*length));
             let queue = |(slot, now)| Queue { slot, before: then(slot).unwrap_or(0), now };
             let queues: Vec<_> = look(group).into_iter().map(queue).collect();
-            let stands = queues.iter().any(|queue| queue.before > 0 && queue.now > 0);
-            if stands || group.next_departure().is_some_and(|departure| departure <= Instant::now()) {
+            let now = Instant::now();
+            self.still.retain(|(slot, _)| queues.iter().all(|queue| queue.slot != *slot || !stands(queue)));
+            self.still
+                .extend(queues.iter().filter(|queue| stands(queue)).map(|queue| (queue.slot, now + STILL)));
+            if queues.iter().any(stands) || group.next_departure().is_some_and(|departure| departure <= now) {
+                self.told = Some(now);
                 return queues;
             }
         }
@@ -113,6 +138,11 @@ impl Queues {
             }
         }
     }
+}
+
+/// Whether something waited at both looks.
+fn stands(queue: &Queue) -> bool {
+    queue.before > 0 && queue.now > 0
 }
 
 fn look(group: &Group) -> Vec<(SlotId, u32)> {
@@ -160,6 +190,39 @@ mod tests {
             let third = TcpStream::connect(addr).expect("it listens");
             assert_eq!(sum(&queues.standing(&group).await), (2, 2));
             drop((first, second, third));
+        });
+    }
+
+    #[test]
+    fn what_comes_to_a_queue_that_stood_still_is_told_at_once() {
+        run(async {
+            let (group, addr) = group(2);
+            let mut queues = Queues::of(&group).expect("descriptors");
+            let slots = || group.members().map(|(slot, _)| slot);
+            let mut waits_for_a_second_look = async || {
+                let mut second = false;
+                let _client = TcpStream::connect(addr).expect("it listens");
+                while poll_fn(|cx| Poll::Ready(pin!(queues.standing(&group)).poll(cx))).await.is_pending() {
+                    second |= queues.found.is_some();
+                    tokio::task::yield_now().await;
+                }
+                for (_, socket) in group.members() {
+                    let _ = socket.accept();
+                }
+                // As often as that anybody may be told.
+                tokio::time::sleep(PAUSE).await;
+                (second, std::mem::take(&mut queues.still))
+            };
+            let (second, still) = waits_for_a_second_look().await;
+            assert!(second && still.len() == 1 && slots().any(|slot| slot == still[0].0), "{still:?}");
+            assert!(waits_for_a_second_look().await.0, "it is forgotten");
+            let later = Instant::now() + STILL;
+            queues.still = slots().map(|slot| (slot, later)).collect();
+            let _client = TcpStream::connect(addr).expect("it listens");
+            while poll_fn(|cx| Poll::Ready(pin!(queues.standing(&group)).poll(cx))).await.is_pending() {
+                assert!(queues.found.is_none(), "there was a first look");
+                tokio::task::yield_now().await;
+            }
         });
     }
 
