@@ -11,7 +11,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::Engine;
+use wasmtime::{Engine, UpdateDeadline};
 
 /// Distance of two epochs: the longest a guest computes before its worker's other requests get their turn.
 const TICK: Duration = Duration::from_millis(10);
@@ -32,13 +32,31 @@ const LINGER: u32 = 100;
 /// interrupted.
 static INTERRUPTIONS: AtomicU32 = AtomicU32::new(0);
 
+/// How often the clock has ticked, and how often it had when a guest was last let to work.
+static TICKS: AtomicU32 = AtomicU32::new(0);
+static RESUMED: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that a guest is let to work, from the runtime and not after a turn that it had just now.
+pub(crate) fn resumed() {
+    RESUMED.store(TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// What becomes of a guest whose deadline has passed. One that waited while the clock ticked has not computed meanwhile: it
+/// has until the next tick, or it would wait for everybody else's turn each time that something has come which it waited for.
+pub(crate) fn deadline() -> UpdateDeadline {
+    if TICKS.load(Ordering::Relaxed) == RESUMED.load(Ordering::Relaxed) {
+        return UpdateDeadline::Continue(1);
+    }
+    UpdateDeadline::YieldCustom(1, Box::pin(interrupted()))
+}
+
 /// How often guests were interrupted by a tick.
 pub(crate) fn interruptions() -> u32 {
     INTERRUPTIONS.load(Ordering::Relaxed)
 }
 
 /// Notes that a guest was interrupted. It goes on when the answer is ready.
-pub(crate) fn interrupted() -> Turn {
+fn interrupted() -> Turn {
     INTERRUPTIONS.fetch_add(1, Ordering::Relaxed);
     Turn(None)
 }
@@ -121,6 +139,8 @@ impl Ticker {
                 }
                 thread::sleep(if hurry > 0 { SHORT_TICK } else { TICK });
                 hurry = hurry.saturating_sub(1);
+                // First, or a guest could meet a deadline that no tick explains.
+                TICKS.fetch_add(1, Ordering::Relaxed);
                 engine.increment_epoch();
                 let idle = !ours.used.swap(false, Ordering::SeqCst) && places.available_permits() == total;
                 quiet = if idle { quiet + 1 } else { 0 };
@@ -156,6 +176,21 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
+
+    #[test]
+    fn a_guest_is_interrupted_by_a_tick_that_comes_while_it_computes() {
+        let goes_on = || matches!(deadline(), UpdateDeadline::Continue(1));
+        let tick = || TICKS.fetch_add(1, Ordering::Relaxed);
+        tick();
+        assert!(!goes_on());
+        resumed();
+        assert!(goes_on() && goes_on(), "it came before");
+        tick();
+        assert!(!goes_on());
+        tick();
+        resumed();
+        assert!(goes_on());
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_turn_is_over_when_others_had_theirs_however_often_it_is_polled() {

@@ -19,6 +19,7 @@ use crate::app::{App, Ticket};
 use crate::body::Patient;
 use crate::call::{Call, Exchange, call};
 use crate::connections::Activity;
+use crate::epoch;
 use crate::failure::{Failure, Refusal};
 use crate::reached::reached;
 
@@ -48,6 +49,7 @@ impl Guest {
 
     /// Ready once the guest has ended, well or not, or its time has.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        epoch::resumed();
         match self.advance(cx) {
             Poll::Pending => self.poll_deadline(cx).map(Err),
             ended => ended,

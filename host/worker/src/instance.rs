@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::{Engine, Store, UpdateDeadline, ensure};
+use wasmtime::{Engine, Store, ensure};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
@@ -185,7 +185,7 @@ impl<H: Handler> Pool<H> {
         if let Some(streams) = store.concurrent_resource_table() {
             streams.set_max_capacity(resources);
         }
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(epoch::interrupted()))));
+        store.epoch_deadline_callback(|_| Ok(epoch::deadline()));
         store.set_epoch_deadline(1);
         match self.handler.instantiate(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0, idle_since: 0 }),

@@ -171,6 +171,7 @@ impl Asked {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
+        epoch::resumed();
         let interruptions = epoch::interruptions();
         let mut ended = self.guest.advance(cx);
         let mut taken = self.exchange.gather();
