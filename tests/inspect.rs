@@ -66,6 +66,24 @@ fn what_is_imported_stands_beside_what_was_granted() {
     }
 }
 
+#[test]
+fn what_an_instance_costs_is_measured_when_it_is_asked_for() {
+    for name in ["hello-p2", "hello-p3"] {
+        assert_eq!(report(name, &[]).get("start_us"), None);
+        let measured = report(name, &["--measure"])["start_us"].as_u64().unwrap();
+        assert!((1..1_000_000).contains(&measured), "{measured}");
+    }
+    let said = program(["inspect", "--measure"]).arg(component("hello-p2")).run();
+    said.expect_code(0);
+    let line =
+        said.stdout.lines().find(|line| line.starts_with("  start    a fresh instance takes ")).unwrap();
+    assert!(line.ends_with('s'), "{line}");
+    said.expect_nothing_left();
+    // What would not start is refused in the words of `serve`.
+    let refused = program(["inspect", "--measure", "--json"]).arg(component("refuses-p2")).run();
+    refused.expect_code(COMPONENT).expect_stderr("traps while starting");
+}
+
 /// What a component has that `componentize-js` made of a listener for fetch events.
 fn fetch_event(also: &str) -> Vec<u8> {
     handler_around(&format!(

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Say what a component is, and what it would get
     #[command(long_about = INSPECT_ABOUT, after_long_help = EXIT_CODES)]
-    Inspect(Box<ServeArgs>),
+    Inspect(Box<InspectArgs>),
     /// Begin a handler in a language of your choice
     #[command(long_about = NEW_ABOUT, after_long_help = EXIT_CODES)]
     New(NewArgs),
@@ -119,12 +119,26 @@ TTOU add a worker and take one away, USR2 lets a new version of wasmcluster go o
 const INSPECT_ABOUT: &str = "\
 Say what a component is, what it was made with, and what it would get of all that it imports.
 
-It takes what `serve` takes, from the command line, the environment and `wasmcluster.toml`, and starts nothing. What \
+It takes what `serve` takes, from the command line, the environment and `wasmcluster.toml`, and starts nothing unless it is to measure. What \
 `serve` would not serve ends it with the same error.";
 
 const APP: &str = "The app";
 const PROCESSES: &str = "Processes";
 const GRANTS: &str = "What the guest may use";
+
+/// `wasmcluster inspect`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+
+    /// Say how long an instance takes to start, too
+    ///
+    /// For that it is served for a moment, on a port that is free, and nothing is asked of it. What it would not start for is
+    /// said as `serve` would say it.
+    #[arg(long, help_heading = "Looking at it")]
+    pub(crate) measure: bool,
+}
 
 /// `wasmcluster serve`.
 #[derive(Clone, Debug, clap::Args)]

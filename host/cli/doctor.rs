@@ -4,17 +4,15 @@ use std::io::{IsTerminal, Write};
 
 use clap::{Parser, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{Signal, raise};
 use serde::Serialize;
 use wasmcluster_core::message::{Conditions, Confinement, MemoryReset};
 use wasmcluster_core::record::Record;
-use wasmcluster_supervisor::{Misconfigured, serve};
 
 use super::args::{Cli, Command, DoctorArgs};
 use super::exit::{Exit, Failure};
+use super::moment::serve_for_a_moment;
 use super::new::Language;
 use super::render::{self, Colours};
-use super::serve::options;
 use super::table::{Cell, Side, Tone, table};
 use super::toolchain::{self, Finding};
 
@@ -40,7 +38,7 @@ impl Check {
 /// Looks, and serves the demo for a moment. It is no failure that something could be better.
 pub(crate) fn run(args: &DoctorArgs) -> Exit {
     let mut checks = machine();
-    let served = serve_for_a_moment();
+    let served = serve_the_demo();
     match &served {
         Ok(conditions) => checks.extend(conditions.iter().flat_map(of_workers)),
         Err(Failure { message, hint, .. }) => {
@@ -142,9 +140,8 @@ fn of_workers(Conditions { reset, confinement, .. }: &Conditions) -> [Check; 2] 
 }
 
 /// Serves the demo until it serves. What it takes, every app takes: directories, an address, a builder, a worker.
-fn serve_for_a_moment() -> Result<Option<Conditions>, Failure> {
-    let line = ["wasmcluster", "serve", "--instances", "1", "--addr", "127.0.0.1:0"];
-    let mut args = match Cli::try_parse_from(line).map(|cli| cli.command) {
+fn serve_the_demo() -> Result<Option<Conditions>, Failure> {
+    let mut args = match Cli::try_parse_from(["wasmcluster", "serve"]).map(|cli| cli.command) {
         Ok(Command::Serve(args)) => *args,
         Ok(_) => return Ok(None),
         Err(error) => {
@@ -152,20 +149,13 @@ fn serve_for_a_moment() -> Result<Option<Conditions>, Failure> {
             return Err(Failure::usage(error.to_string().lines().next().unwrap_or_default(), Some(hint)));
         }
     };
-    (args.component, args.name, args.watch) = (None, None, false);
-    let mut options = options(args)?;
-    // It is no app, and leaves no history.
-    options.memory.directory = None;
-    let nothing_new = || Err(Misconfigured { message: "there is nothing to reload".into(), hint: None });
+    args.component = None;
     let mut found = None;
-    let records = |record| match record {
-        Record::Conditions(conditions) => found = Some(conditions),
-        Record::Serving { .. } => {
-            let _ = raise(Signal::SIGTERM);
+    serve_for_a_moment(args, |record| {
+        if let Record::Conditions(conditions) = record {
+            found = Some(conditions);
         }
-        _ => {}
-    };
-    serve(options, None, Box::new(nothing_new), Box::new(records))?;
+    })?;
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Serialize;
@@ -9,11 +10,13 @@ use sha2::{Digest, Sha256};
 use wasmcluster_core::app::{DirGrant, Guest};
 use wasmcluster_core::component::{self, Inspected, Producer};
 use wasmcluster_core::message::Shape;
+use wasmcluster_core::record::Record;
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_supervisor::Component;
 
-use super::args::ServeArgs;
+use super::args::{InspectArgs, ServeArgs};
 use super::exit::{Exit, Failure};
+use super::moment::serve_for_a_moment;
 use super::render::{self, Colours, visible};
 use super::serve::configuration;
 use super::table::{Cell, Side, Tone, short_digest, table};
@@ -30,6 +33,9 @@ struct Report {
     max_instance_reuse_count: u32,
     /// Whether it is JavaScript of which an instance serves no other request, whatever it was told.
     fetch_event: bool,
+    /// How long an instance takes to start, in microseconds, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_us: Option<u64>,
     made_by: Vec<MadeBy>,
     imports: Vec<Import>,
     exports: Vec<String>,
@@ -68,12 +74,19 @@ enum Gets {
 }
 
 /// Says what the component is that `serve` would serve.
-pub(crate) fn run(args: &ServeArgs) -> Exit {
-    let (report, missing) = match look(args) {
+pub(crate) fn run(args: InspectArgs) -> Exit {
+    let InspectArgs { serve: args, measure } = args;
+    let json = args.json;
+    let looked = look(&args).and_then(|(report, missing)| match missing {
+        // What cannot be linked cannot be started.
+        Ok(()) if measure => Ok((Report { start_us: start(args)?, ..report }, Ok(()))),
+        missing => Ok((report, missing)),
+    });
+    let (report, missing) = match looked {
         Ok(found) => found,
-        Err(failure) => return render::failure(&failure, args.json),
+        Err(failure) => return render::failure(&failure, json),
     };
-    if args.json {
+    if json {
         render::answer(&report);
         // What is missing stands in it.
         return if missing.is_ok() { Exit::Done } else { Exit::Rejected };
@@ -105,6 +118,7 @@ fn look(args: &ServeArgs) -> Result<(Report, Result<(), Rejection>), Failure> {
             false => guest.max_instance_reuse_count.unwrap_or(shape.default_reuse()).max(1),
         },
         fetch_event,
+        start_us: None,
         made_by: producers
             .into_iter()
             .map(|Producer { field, name, version }| MadeBy { field, name, version })
@@ -113,6 +127,17 @@ fn look(args: &ServeArgs) -> Result<(Report, Result<(), Rejection>), Failure> {
         exports,
     };
     Ok((report, missing))
+}
+
+/// How long an instance takes to start, in microseconds.
+fn start(args: ServeArgs) -> Result<Option<u64>, Failure> {
+    let mut took = None;
+    serve_for_a_moment(args, |record| {
+        if let Record::InstanceStarted { micros, .. } = record {
+            took = Some(micros);
+        }
+    })?;
+    Ok(took)
 }
 
 fn read(component: &Component) -> Result<Vec<u8>, Failure> {
@@ -183,6 +208,9 @@ fn words(report: &Report, colours: Colours) -> String {
             most => format!("  reuse    an instance serves up to {most} requests"),
         },
     ];
+    if let Some(micros) = report.start_us {
+        lines.push(format!("  start    a fresh instance takes {:?}", Duration::from_micros(micros)));
+    }
     if !report.made_by.is_empty() {
         let made_by = report
             .made_by
@@ -260,6 +288,7 @@ mod tests {
             wasi: "0.2",
             max_instance_reuse_count: 1,
             fetch_event: false,
+            start_us: Some(21),
             made_by: vec![MadeBy { field: "language".into(), name: name.into(), version: name.into() }],
             imports: vec![Import { name: name.into(), gets: Gets::Granted { what: vec![name.into()] } }],
             exports: vec![name.into()],

@@ -10,6 +10,7 @@ mod history;
 mod inspect;
 mod list;
 mod logs;
+mod moment;
 mod new;
 mod push;
 mod reload;
@@ -62,7 +63,7 @@ fn unreadable(error: &std::io::Error) -> Failure {
 fn run() -> Exit {
     match config::parse() {
         Ok(Command::Serve(args)) => serve::run(*args),
-        Ok(Command::Inspect(args)) => inspect::run(&args),
+        Ok(Command::Inspect(args)) => inspect::run(*args),
         Ok(Command::New(args)) => new::run(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Componentize(args)) => componentize::run(&args),

@@ -98,6 +98,7 @@ impl Renderer {
                 }
                 self.hinted(words, report.hint.as_deref())
             }
+            Record::InstanceStarted { .. } => return None,
             Record::WorkerHeld { slot, pid, symptoms } => {
                 self.about(*slot, Some(*pid), format_args!("does not answer: {}", Seen(symptoms)))
             }

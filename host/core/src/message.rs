@@ -146,7 +146,7 @@ impl Needs {
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {
     /// The artifact is mapped, an instance was created, and accept is being polled.
-    Ready(Conditions),
+    Ready(Ready),
     /// This worker can never become ready, and neither could another one of its generation.
     Refused(Rejection),
     /// What was to be stolen is, as far as it was still there and there was room for it.
@@ -171,6 +171,16 @@ pub struct Pulse {
     pub served: Sample,
     /// Which limits were reached since the last pulse.
     pub reached: Reached,
+}
+
+/// What a worker knows when it is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What it found the machine to give.
+    #[serde(flatten)]
+    pub conditions: Conditions,
+    /// How long an instance took to start that was not the first.
+    pub instance: Option<Duration>,
 }
 
 /// What a worker found the machine to give.

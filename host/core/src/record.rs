@@ -171,6 +171,16 @@ pub enum Record {
         #[serde(flatten)]
         report: Report,
     },
+    /// A worker is ready, and has measured how long an instance takes to start.
+    InstanceStarted {
+        /// Its slot.
+        slot: SlotId,
+        /// Its process.
+        pid: u32,
+        /// In microseconds.
+        #[serde(rename = "elapsed_us")]
+        micros: u64,
+    },
     /// A worker that does not answer is looked at.
     WorkerHeld {
         /// Its slot.

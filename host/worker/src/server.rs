@@ -1,6 +1,7 @@
 //! A worker's life between the order to start and the last request: become ready, serve, drain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::Authority;
 use tokio::net::TcpListener;
@@ -8,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmcluster_core::app::GuestLimits;
 use wasmcluster_core::limit::Limit;
-use wasmcluster_core::message::{Conditions, FromWorker, Start, fd};
+use wasmcluster_core::message::{Conditions, FromWorker, Ready, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -91,7 +92,7 @@ impl From<std::io::Error> for NotReady {
 pub(crate) struct Server {
     acceptor: Acceptor,
     listener: TcpListener,
-    conditions: Conditions,
+    ready: Ready,
     footprint: Footprint,
     program: Program,
 }
@@ -158,12 +159,13 @@ impl Server {
         let max_connections = usize::try_from(serving.max_connections).unwrap_or(usize::MAX).max(1);
         let app = App::start(instances, serving, reports, ticker, places, authority, recent);
         Self::prove(app).await?;
+        let instance = Self::measure(app).await;
         if let Some(path) = &app.serving.probe {
             probe(app, &protocols, path).await?;
         }
         let acceptor = Acceptor { app, connections, protocols, max_connections };
-        let conditions = Conditions { reset, confinement, user };
-        Ok(Self { acceptor, listener, conditions, footprint, program })
+        let ready = Ready { conditions: Conditions { reset, confinement, user }, instance };
+        Ok(Self { acceptor, listener, ready, footprint, program })
     }
 
     /// Starts one instance, so that a component that cannot is found out before anybody asks it.
@@ -181,9 +183,16 @@ impl Server {
         })
     }
 
+    /// Starts another one: the first had the machine's code to find, and this is what a request pays.
+    async fn measure(app: &App) -> Option<Duration> {
+        let began = Instant::now();
+        // Should this one fail, requests will tell.
+        app.instances.prove().await.ok().map(|()| began.elapsed())
+    }
+
     /// Serves until told to drain; says how many requests were cut.
     pub(crate) async fn run(self, orders: Arc<Orders>, logs: &[LogPipe; 2]) -> u64 {
-        let Self { acceptor, listener, conditions, footprint, program } = self;
+        let Self { acceptor, listener, ready, footprint, program } = self;
         let app = acceptor.app;
         tokio::spawn({
             let connections = Arc::clone(&acceptor.connections);
@@ -195,7 +204,7 @@ impl Server {
         tokio::task::yield_now().await;
         program.trim();
         tokio::spawn(pulse(app, logs.clone(), footprint, program));
-        app.reports.send(FromWorker::Ready(conditions)).await;
+        app.reports.send(FromWorker::Ready(ready)).await;
 
         let Drain { within, heir } = tokio::select! {
             // An order that came before the last one is obeyed: its descriptor is another slot's listener, which must not

@@ -21,7 +21,7 @@ use wasmcluster_core::cluster::{
 };
 use wasmcluster_core::history::Way;
 use wasmcluster_core::limit::Reached;
-use wasmcluster_core::message::{Conditions, FromWorker, Pulse};
+use wasmcluster_core::message::{Conditions, FromWorker, Pulse, Ready};
 use wasmcluster_core::record::{Record, Source};
 use wasmcluster_core::rejection::Rejection;
 use wasmcluster_core::stealing::{Queue, Stealing};
@@ -322,8 +322,11 @@ impl<'a> Supervisor<'a> {
         let Some(&Placed { slot, ref handle }) = self.workers.get(&worker) else { return };
         let pid = handle.pid;
         match input {
-            WorkerInput::Said(FromWorker::Ready(conditions)) => {
+            WorkerInput::Said(FromWorker::Ready(Ready { conditions, instance })) => {
                 self.note(conditions);
+                if let Some(micros) = instance.and_then(|instance| u64::try_from(instance.as_micros()).ok()) {
+                    (self.means.records)(Record::InstanceStarted { slot, pid, micros });
+                }
                 self.tell(Event::WorkerReady { worker });
             }
             WorkerInput::Said(FromWorker::Refused(rejection)) => {
