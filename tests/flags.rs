@@ -11,9 +11,11 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("addr", "127.0.0.1:0", "nowhere"),
     ("bake", "2s", "2"),
     ("body-timeout", "20s", "0s"),
+    ("build", "true", " "),
     ("canary", "2", "0"),
     ("canary-weight", "10%", "0%"),
     ("coredump", "dumps", "/dev/null"),
+    ("dev", "true", "perhaps"),
     ("gate-errors", "1%", "101%"),
     ("gate-latency", "1.5x", "0.5x"),
     ("header-timeout", "20s", "0s"),
@@ -171,13 +173,15 @@ fn every_flag_is_heard_on_the_command_line() {
     let mut args = Vec::new();
     for (flag, value, _) in FLAGS.iter().chain(LISTS) {
         args.extend(match *flag {
-            "json" | "watch" => vec![format!("--{flag}")],
+            "dev" | "json" | "watch" => vec![format!("--{flag}")],
             _ => vec![format!("--{flag}"), (*value).to_owned()],
         });
     }
     serves(Starting::of(program(["serve"]).arg(component("hello-p2")).args(args)));
     // Switches have no values here.
-    for (flag, _, bad) in FLAGS.iter().chain(LISTS).filter(|(flag, ..)| !["json", "watch"].contains(flag)) {
+    for (flag, _, bad) in
+        FLAGS.iter().chain(LISTS).filter(|(flag, ..)| !["dev", "json", "watch"].contains(flag))
+    {
         let refused = program(["serve", &format!("--{flag}={bad}")]).run();
         blames(&refused, flag);
     }

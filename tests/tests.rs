@@ -10,6 +10,7 @@ mod cache;
 mod componentize;
 mod control;
 mod crash;
+mod dev;
 mod doctor;
 mod figures;
 mod flags;

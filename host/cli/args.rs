@@ -32,8 +32,8 @@ pub(crate) use self::project::{ComponentizeArgs, DoctorArgs, NewArgs};
 pub(crate) use self::request::RequestArgs;
 use super::exit::EXIT_CODES;
 use super::values::{
-    EnvFile, Factor, Percent, Timeout, address, compiler_size, directory, duration, env_file, heartbeat,
-    pair, path, percent, positive_duration, process_size, variable,
+    EnvFile, Factor, Percent, Timeout, address, command, compiler_size, directory, duration, env_file,
+    heartbeat, pair, path, percent, positive_duration, process_size, variable,
 };
 
 /// Serve WebAssembly components from a cluster of sandboxed worker processes
@@ -199,6 +199,19 @@ pub(crate) struct ServeArgs {
     /// cannot be served changes nothing.
     #[arg(long, env = "WASMCLUSTER_WATCH", help_heading = APP, value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
+
+    /// Serve what you are writing: watch, build anew, and show what goes wrong
+    ///
+    /// Whoever asks is told what a guest broke down over, and where. `--build` is run when a file beside the configuration has
+    /// changed, unless git would ignore it. With it go `--watch`, `--bake 0s` and `--instances 1`, where nothing else is said.
+    #[arg(long, env = "WASMCLUSTER_DEV", help_heading = APP, value_parser = BoolishValueParser::new())]
+    pub(crate) dev: bool,
+
+    /// The command that builds the component, for `--dev`
+    ///
+    /// For a shell, in the directory of the configuration file, or in this one where there is none. Without `--dev` it is not run.
+    #[arg(long, env = "WASMCLUSTER_BUILD", value_name = "COMMAND", help_heading = APP, value_parser = command)]
+    pub(crate) build: Option<String>,
 
     /// Write the log as one JSON object per line
     ///

@@ -26,6 +26,9 @@ const LIKE_SERVE: [&str; 2] = ["serve", "inspect"];
 /// Paths in the file start where the file is.
 const PATHS: [&str; 7] = ["component", "cache-dir", "coredump", "dir", "env-file", "run-dir", "state-dir"];
 
+/// What `--dev` brings along, where nobody says otherwise: what was just written is wanted at once, and is asked by one.
+const IN_DEV: [(&str, &str); 3] = [("watch", "true"), ("bake", "0s"), ("instances", "1")];
+
 /// A default for one argument.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
@@ -102,10 +105,22 @@ fn complete(given: ArgMatches) -> Result<Command, Failure> {
         });
     }
     settings.extend(lists_of_the_environment());
-    let matches = with_defaults(name, &settings)
-        .try_get_matches_from(command_line())
-        .map_err(|error| blame(error, &settings))?;
-    command(&matches)
+    let with = |settings: &[Setting]| {
+        let matches = with_defaults(name, settings).try_get_matches_from(command_line());
+        matches.map_err(|error| blame(error, settings))
+    };
+    let matches = with(&settings)?;
+    if !matches.subcommand().is_some_and(|(_, told)| told.get_flag("dev")) {
+        return command(&matches);
+    }
+    let in_dev = IN_DEV.iter().map(|(id, value)| Setting {
+        id: (*id).into(),
+        values: vec![value.into()],
+        origin: "`--dev`".into(),
+    });
+    // Before all others, of which the last one counts.
+    settings.splice(0..0, in_dev);
+    command(&with(&settings)?)
 }
 
 /// Everything clap knows, with the names of the variables said once and not at every flag.

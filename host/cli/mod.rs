@@ -4,6 +4,7 @@ mod args;
 mod completions;
 mod componentize;
 mod config;
+mod dev;
 mod doctor;
 mod exit;
 mod history;

@@ -19,6 +19,7 @@ pub(crate) fn serve_for_a_moment(args: ServeArgs, mut heard: impl FnMut(Record))
         addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         name: None,
         watch: false,
+        dev: false,
         ..args
     };
     let mut options = options(args)?;

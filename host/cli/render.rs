@@ -135,6 +135,7 @@ impl Renderer {
                 &format!("{lines} lines of guests were lost: nobody read them fast enough"),
             ),
             Line::Failure(failure) => rendered.stderr.extend(self.stderr.failure(failure).into_bytes()),
+            Line::Dev(told) => rendered.stderr.extend(self.told(told).into_bytes()),
         }
     }
 
@@ -225,6 +226,7 @@ fn json(line: &Line, rendered: &mut Rendered) {
         Line::Lost(lines) => {
             object(&mut rendered.stderr, &Stamped { time, what: OwnRecord::LinesLost { lines: *lines } });
         }
+        Line::Dev(told) => object(&mut rendered.stderr, &Stamped { time, what: told }),
         Line::Failure(Failure { exit, message, hint }) => {
             let what = OwnRecord::Error { exit: *exit as u8, message, hint: hint.as_deref() };
             object(&mut rendered.stderr, &Stamped { time, what });

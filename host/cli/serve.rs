@@ -9,13 +9,15 @@ use wasmcluster_core::app;
 use wasmcluster_core::cluster::{Gate, Plan, Settings};
 use wasmcluster_core::control::AppName;
 use wasmcluster_core::message::PULSE;
+use wasmcluster_core::record::Record;
 use wasmcluster_supervisor::{
-    Component, Configuration, Estate, Memory, Misconfigured, Naming, Options, Served, default_run_dir, serve,
-    spared,
+    Component, Configuration, Estate, HeldBack, Memory, Misconfigured, Naming, Options, ServeError, Served,
+    default_run_dir, serve, spared,
 };
 
 use super::args::{Isolation, Sandbox, ServeArgs};
 use super::config;
+use super::dev::{Dev, Project, Told, Waited};
 use super::exit::{Exit, Failure};
 use super::render::{self, Look, Renderer};
 use super::values::DEFAULT_ADDR;
@@ -30,7 +32,8 @@ const STUCK_AFTER: Duration = PULSE.saturating_mul(3);
 
 /// Serves until it is told to stop, or cannot go on.
 pub(crate) fn run(args: ServeArgs) -> Exit {
-    serve_on(look(&args), options(args), None)
+    let (look, project) = (look(&args), Project::of(&args));
+    serve_on(look, project, options(args), None)
 }
 
 /// Serves on with what another version has left. Where that is not possible, it does.
@@ -38,11 +41,12 @@ pub(crate) fn go_on(estate: Estate) -> Exit {
     let parsed = config::parse_again();
     if estate.is_back() {
         // By what the app was told when it was left: what the files say by now may be for the other version alone.
+        let project = parsed.as_ref().ok().and_then(Project::of);
         let look = parsed.or_else(|_| config::parse_line()).as_ref().map_or_else(|_| Look::unknown(), look);
-        return serve_on(look, Ok(estate.options(DEMO)), Some(estate));
+        return serve_on(look, project, Ok(estate.options(DEMO)), Some(estate));
     }
-    match parsed.and_then(|args| Ok((look(&args), options(args)?))) {
-        Ok((look, options)) => serve_on(look, Ok(options), Some(estate)),
+    match parsed.and_then(|args| Ok((look(&args), Project::of(&args), options(args)?))) {
+        Ok((look, project, options)) => serve_on(look, project, Ok(options), Some(estate)),
         Err(failure) => {
             estate.give_back(failure.message.clone());
             render::failure(&failure, false)
@@ -59,13 +63,19 @@ fn look(args: &ServeArgs) -> Look {
     }
 }
 
-fn serve_on(look: Look, mut options: Result<Options, Failure>, mut estate: Option<Estate>) -> Exit {
+fn serve_on(
+    look: Look,
+    project: Option<Project>,
+    mut options: Result<Options, Failure>,
+    mut estate: Option<Estate>,
+) -> Exit {
     loop {
         let serving = estate.as_ref().is_some_and(Estate::is_serving);
         let writer = spared(|| Writer::start(Renderer::new(look, serving)));
-        let records = |record| writer.write(Line::Record(record));
         let served = options.and_then(|options| {
-            serve(options, estate.take(), Box::new(reread), Box::new(records)).map_err(Failure::from)
+            let dev = project.clone().map(|project| Dev::start(project, writer.lines(), estate.is_some()));
+            let dev = dev.transpose().map_err(ServeError::Setup)?;
+            serve_once(options, estate.take(), dev.as_ref(), &writer)
         });
         let ended = match served {
             Ok(Served::Stopped) => Ok(Exit::Done),
@@ -85,6 +95,48 @@ fn serve_on(look: Look, mut options: Result<Options, Failure>, mut estate: Optio
                 options = Ok(left.options(DEMO));
                 estate = Some(left);
             }
+        }
+    }
+}
+
+/// Serves until there is no more to do, once there is something to serve.
+fn serve_once(
+    options: Options,
+    mut estate: Option<Estate>,
+    dev: Option<&Dev>,
+    writer: &Writer,
+) -> Result<Served, Failure> {
+    if options.configuration.serving.dev
+        && estate.is_none()
+        && !options.addr.ip().to_canonical().is_loopback()
+    {
+        writer.write(Line::Dev(Told::Warning {
+            message: format!("whoever reaches {} is told what goes wrong inside the guest", options.addr),
+            hint: "`--dev` is for addresses of this machine, such as 127.0.0.1".into(),
+        }));
+    }
+    loop {
+        if let (Some(dev), None) = (dev, &estate) {
+            let signals = HeldBack::new().map_err(ServeError::Setup)?;
+            if dev.wait(&signals) == Waited::Stopped {
+                return Ok(Served::Stopped);
+            }
+            dev.serves(true);
+        }
+        let records = |record| {
+            if let (Some(dev), Record::Stopping { .. }) = (dev, &record) {
+                dev.stop();
+            }
+            writer.write(Line::Record(record));
+        };
+        let served = serve(options.clone(), estate.take(), Box::new(reread), Box::new(records));
+        match (served.map_err(Failure::from), dev) {
+            // What comes next may be better.
+            (Err(failure), Some(dev)) if failure.exit == Exit::Rejected => {
+                dev.serves(false);
+                writer.write(Line::Failure(failure));
+            }
+            (served, _) => return served,
         }
     }
 }
@@ -110,6 +162,13 @@ pub(super) fn options(args: ServeArgs) -> Result<Options, Failure> {
         ..Settings::new(args.instances.resolve())
     };
     let configuration = configuration(&args);
+    if args.dev && args.component.is_none() {
+        let hint = "name a component, or leave `--dev` out".to_owned();
+        return Err(Failure::usage(
+            "`--dev` serves a component that you write, and none was named",
+            Some(hint),
+        ));
+    }
     if args.watch && args.component.is_none() {
         let hint = "name a component, or leave `--watch` out".to_owned();
         return Err(Failure::usage("`--watch` watches a component's file, and none was named", Some(hint)));
@@ -229,6 +288,7 @@ fn serving(args: &ServeArgs) -> app::Serving {
         probe: args.probe.clone(),
         max_requests: args.max_requests,
         max_memory: args.max_memory_restart,
+        dev: args.dev,
     }
 }
 

@@ -40,6 +40,14 @@ pub(crate) fn address(value: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("`{host}` has no address"))
 }
 
+/// Something for a shell to do.
+pub(crate) fn command(value: &str) -> Result<String, String> {
+    match value.trim() {
+        "" => Err("expected a command, such as `make app.wasm`".into()),
+        command => Ok(command.to_owned()),
+    }
+}
+
 /// `N`, `+N` or `-N`, of workers.
 pub(crate) fn change(value: &str) -> Result<Change, String> {
     let most = Instances::LIMIT;

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use wasmcluster_core::record::Record;
 
+use super::dev::Told;
 use super::exit::Failure;
 use super::render::{Rendered, Renderer};
 
@@ -21,6 +22,9 @@ const OVERHEAD: usize = 128;
 
 /// How much is written at once when much waits.
 const BATCH: usize = 64 << 10;
+
+/// How often is looked whether there is room again.
+const TURN: Duration = Duration::from_millis(5);
 
 /// How often a loss is worth a line while it goes on.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,14 +39,22 @@ pub(crate) enum Line {
     /// Lines of guests were lost.
     Lost(u64),
     Failure(Failure),
+    /// What `--dev` has to say.
+    Dev(Told),
 }
 
 /// The supervisor's side of the thread.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    lines: Lines,
+    finished: Receiver<()>,
+}
+
+/// A way to the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
     lines: Sender<Line>,
     backlog: Arc<Backlog>,
-    finished: Receiver<()>,
 }
 
 /// What is between the two sides.
@@ -63,9 +75,26 @@ impl Writer {
             write_all(renderer, &received, &shared);
             let _ = finish.send(());
         });
-        Self { lines, backlog, finished }
+        Self { lines: Lines { lines, backlog }, finished }
     }
 
+    /// A way to it for somebody else, who must have given it up when this [finishes](Self::finish).
+    pub(crate) fn lines(&self) -> Lines {
+        self.lines.clone()
+    }
+
+    pub(crate) fn write(&self, line: Line) {
+        self.lines.write(line);
+    }
+
+    /// Waits until everything is written, within reason.
+    pub(crate) fn finish(self) {
+        drop(self.lines);
+        let _ = self.finished.recv_timeout(LAST_WORDS);
+    }
+}
+
+impl Lines {
     /// Passes a line on, never waiting. Only lines of guests are lost when too much waits: of those there is no bound,
     /// and of ours there is no flood.
     pub(crate) fn write(&self, line: Line) {
@@ -78,10 +107,12 @@ impl Writer {
         let _ = self.lines.send(line);
     }
 
-    /// Waits until everything is written, within reason.
-    pub(crate) fn finish(self) {
-        drop(self.lines);
-        let _ = self.finished.recv_timeout(LAST_WORDS);
+    /// The same with a line whose author can wait, as a build can: none is lost, and no more than may wait does.
+    pub(crate) fn write_in_turn(&self, line: Line) {
+        while self.backlog.waiting.load(Ordering::Relaxed) + cost(&line) > MAX_WAITING {
+            thread::sleep(TURN);
+        }
+        self.write(line);
     }
 }
 
@@ -91,7 +122,7 @@ fn may_be_lost(line: &Line) -> bool {
 
 fn cost(line: &Line) -> usize {
     let text = match line {
-        Line::Record(Record::Output { text, .. }) => text.len(),
+        Line::Record(Record::Output { text, .. }) | Line::Dev(Told::Output { text, .. }) => text.len(),
         Line::Record(Record::Worker { report, .. }) => report.message.len(),
         _ => 0,
     };
@@ -143,7 +174,7 @@ mod tests {
         // Nobody takes anything out.
         let (lines, received) = channel();
         let (_, finished) = channel();
-        let writer = Writer { lines, backlog: Arc::default(), finished };
+        let writer = Writer { lines: Lines { lines, backlog: Arc::default() }, finished };
         let source = Source::Worker { slot: SlotId(0), pid: 1 };
         for _ in 0..2_000 {
             let text = "x".repeat(1_000);
@@ -155,7 +186,7 @@ mod tests {
             }));
         }
         writer.write(Line::Record(Record::Stopping { fast: false }));
-        let lost = writer.backlog.lost.load(Ordering::Relaxed);
+        let lost = writer.lines.backlog.lost.load(Ordering::Relaxed);
         assert!(lost > 0);
         let kept: Vec<_> = received.try_iter().collect();
         assert_eq!(kept.len() as u64, 2_000 - lost + 1);

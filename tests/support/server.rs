@@ -113,6 +113,18 @@ impl Starting {
         Server::started(running, addr)
     }
 
+    /// [`start`](Self::start), of one that serves only after something was done. That gets what waits for a text on stderr.
+    #[track_caller]
+    pub(crate) fn start_after(self, act: impl FnOnce(&Running, &dyn Fn(&str))) -> Server {
+        let running = self.program().start();
+        act(&running, &|text| {
+            let found = running.stderr.wait_for(PATIENCE, |stderr| stderr.contains(text).then_some(()));
+            found.unwrap_or_else(|| panic!("no `{text}` on stderr{}", running.explain()));
+        });
+        let addr = running.stderr.wait_for(PATIENCE, bound);
+        Server::started(running, addr)
+    }
+
     /// [`start`](Self::start), for a terminal: there both streams are one.
     #[track_caller]
     pub(crate) fn start_on_stdout(self) -> Server {

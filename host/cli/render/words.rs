@@ -8,7 +8,9 @@ use wasmcluster_core::cluster::{Abort, Cause, Exit as Ended, Notice, SlotId, Wea
 use wasmcluster_core::message::{Conditions, Confinement, MemoryReset};
 use wasmcluster_core::record::{Record, Symptoms};
 
-use super::Renderer;
+use super::{Renderer, visible};
+use crate::cli::dev::Told;
+use crate::cli::exit::{Exit, Failure};
 
 /// The same number on every unix.
 const SIGKILL: i32 = 9;
@@ -229,6 +231,33 @@ impl Renderer {
         };
         let lines: Vec<_> = slower.into_iter().chain(open).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// What `--dev` has to say, with the end of its last line.
+    pub(super) fn told(&self, told: &Told) -> String {
+        let line = match told {
+            Told::Building { command, changed: None } => {
+                let first = command.lines().next().unwrap_or_default();
+                let mark = if first.len() < command.len() { " …" } else { "" };
+                format!("building: {}{mark}", visible(first, self.stderr))
+            }
+            Told::Building { changed: Some(file), .. } => {
+                format!("building again: `{}` has changed", visible(file, self.stderr))
+            }
+            Told::Output { text, unfinished, .. } => {
+                let mark = if *unfinished { "…" } else { "" };
+                format!("{} {}{mark}", self.stderr.faint("build |"), visible(text, self.stderr))
+            }
+            Told::Built { took } => format!("built after {}", Short(*took)),
+            Told::BuildFailed { message, hint } => {
+                let (exit, message, hint) = (Exit::Failed, message.clone(), Some(hint.clone()));
+                return self.stderr.failure(&Failure { exit, message, hint });
+            }
+            Told::Warning { message, hint } => {
+                self.hinted(format!("{} {message}", self.stderr.passing("warning:")), Some(hint))
+            }
+        };
+        line + "\n"
     }
 
     pub(super) fn hinted(&self, message: String, hint: Option<&str>) -> String {

@@ -57,6 +57,9 @@ pub(crate) fn any_value_is_read_or_explained(text: &str) {
     if let Some(read) = explained(path(text)) {
         assert!(read.starts_with('/') && read == text);
     }
+    if let Some(read) = explained(command(text)) {
+        assert!(!read.is_empty() && text.contains(&read));
+    }
     explained(variable(text));
     explained(directory(text));
 }

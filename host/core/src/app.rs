@@ -199,6 +199,8 @@ pub struct Serving {
     pub max_requests: Option<u64>,
     /// Memory in bytes, of the whole process, from which on it does.
     pub max_memory: Option<u64>,
+    /// Whether clients are told what went wrong in the guest.
+    pub dev: bool,
 }
 
 impl Serving {
@@ -240,6 +242,7 @@ mod tests {
             probe: None,
             max_requests: Some(1_000),
             max_memory: Some(1),
+            dev: false,
         };
         let most = |worker| serving.of_worker(WorkerId(worker)).max_requests.unwrap_or_default();
         assert!((1..1_000).all(|worker| (900..=1_000).contains(&most(worker))));

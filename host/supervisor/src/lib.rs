@@ -76,7 +76,7 @@ pub use self::instances::{Instances, InvalidInstances};
 pub use self::limits::TooFewDescriptors;
 pub use self::run::Served;
 pub use self::rundir::{Naming, RunDirError, default_run_dir};
-pub use self::signals::spared;
+pub use self::signals::{HeldBack, spared};
 pub use self::upgrade::{Estate, TRIAL_ROLE, answer_trial};
 pub use self::user::{UserError, find_user};
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::io;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
@@ -99,6 +100,29 @@ impl Signals {
 fn ours() -> SigSet {
     use NixSignal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
     [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2].into_iter().collect()
+}
+
+/// Signals that are held back as long as nothing is served, for [`serve`](crate::serve) to hear of all but those that stop.
+#[derive(Debug)]
+pub struct HeldBack(SignalFd);
+
+impl HeldBack {
+    /// From here on. To be called on the main thread.
+    ///
+    /// # Errors
+    /// Fails where the kernel has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        use NixSignal::{SIGINT, SIGQUIT, SIGTERM};
+        ours().thread_block()?;
+        let stops = [SIGTERM, SIGINT, SIGQUIT].into_iter().collect();
+        Ok(Self(SignalFd::with_flags(&stops, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Whether one of those that stop has come.
+    #[must_use]
+    pub fn ask_to_stop(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 /// Starts a thread that gets none of the signals that we listen to. One that it got in the moment before another program is

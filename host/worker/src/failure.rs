@@ -14,6 +14,7 @@ use wasmtime_wasi_http::FieldMapError;
 use crate::app::App;
 use crate::call::{Exchange, Upload};
 use crate::forwarded::RequestId;
+use crate::page::{Page, Reader};
 use crate::reached::reached;
 use crate::response::ResponseBody;
 use crate::trap;
@@ -144,12 +145,13 @@ impl App {
     }
 
     /// Writes `failure` into the log, unless it is the client's, and decides what the client is told.
-    pub(crate) fn refuse(&self, failure: &Failure, exchange: &Exchange) -> Refusal {
+    pub(crate) fn refuse(&self, failure: &Failure, exchange: &Exchange, reader: Reader) -> Refusal {
         if let Some(refusal) = Refusal::of(exchange.uploaded()) {
             return refusal;
         }
-        self.report(failure, &exchange.signature.id);
-        match failure {
+        let request = &exchange.signature.id;
+        self.report(failure, request);
+        let refusal = match failure {
             Failure::TimedOut => Refusal::new(StatusCode::GATEWAY_TIMEOUT, "the handler took too long"),
             Failure::NoRoom => Refusal::busy(),
             Failure::Trapped(_)
@@ -159,21 +161,24 @@ impl App {
             | Failure::ResponseTooLarge
             | Failure::Exited(_)
             | Failure::NoAnswer(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed"),
-        }
+        };
+        let report = || Report { request: Some(request.to_string()), ..failure.told(&self.serving) };
+        Refusal { page: Page::of(reader, report), ..refusal }
     }
 }
 
-/// An answer of ours in the guest's place. It says nothing about the inside.
+/// An answer of ours in the guest's place. It says nothing about the inside, but on its page.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
     text: &'static str,
     retry: bool,
+    page: Option<Box<Page>>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, text: &'static str) -> Self {
-        Self { status, text, retry: false }
+        Self { status, text, retry: false, page: None }
     }
 
     /// There is too much to do right now; another attempt may find less.
@@ -205,6 +210,9 @@ impl Refusal {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if self.retry {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(page) = self.page {
+            page.write(&mut response);
         }
         response
     }

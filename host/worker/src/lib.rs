@@ -33,6 +33,7 @@ mod outbound;
 mod outgoing;
 mod output;
 mod pace;
+mod page;
 mod pagemap;
 mod parent;
 mod peers;

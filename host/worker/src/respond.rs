@@ -28,6 +28,7 @@ use crate::epoch;
 use crate::failure::{Failure, Refusal};
 use crate::forwarded::{Sender, Signature};
 use crate::guest::{Deadline, Guest};
+use crate::page::Reader;
 use crate::reached::reached;
 use crate::response::{ResponseBody, response};
 
@@ -67,6 +68,7 @@ impl Service<Request<Incoming>> for Responder {
         let head_only = request.method() == Method::HEAD;
         let last = ends_connection(&request) | self.counts_the_last();
         let empty = request.body().is_end_stream();
+        let reader = Reader::of(self.app.serving.dev, request.headers());
         let (last, stage) = match self.authority(&request).and_then(|authority| {
             self.check_size(&request)?;
             Ok(authority)
@@ -87,6 +89,7 @@ impl Service<Request<Incoming>> for Responder {
             head_only,
             last,
             empty,
+            reader,
             stage: Some(stage),
         }
     }
@@ -103,6 +106,7 @@ pub(crate) struct Responding {
     last: bool,
     /// The request has no body.
     empty: bool,
+    reader: Reader,
     stage: Option<Stage>,
 }
 
@@ -271,7 +275,7 @@ impl Responding {
     }
 
     fn fail(&mut self, failure: &Failure, exchange: &Exchange) -> Response<ResponseBody> {
-        let refusal = self.app.refuse(failure, exchange);
+        let refusal = self.app.refuse(failure, exchange, self.reader);
         if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
             self.leave_unread();
         }

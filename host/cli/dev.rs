@@ -1,0 +1,350 @@
+//! `--dev`: what is served is built anew whenever its sources change.
+//!
+//! That is nobody's business but ours: a thread looks at the sources again and again and runs the project's command, and the
+//! supervisor only sees that the component's file is another one. The thread ends with the program that started it. One that
+//! goes on in its place (`wasmcluster upgrade`) starts its own, and finds by the times of the files whether there is something
+//! to build.
+
+mod build;
+mod sources;
+
+use core::convert::Infallible;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use serde::Serialize;
+use wasmcluster_core::record::Stream;
+use wasmcluster_supervisor::{HeldBack, spared};
+
+use self::build::Build;
+use self::sources::{Seen, Sources};
+use super::args::ServeArgs;
+use super::writer::{Line, Lines};
+
+/// How often the sources are looked at.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// How long they must have stayed the same. Editors write several files, and some of them twice.
+const SETTLED: Duration = Duration::from_millis(60);
+
+/// How soon the end of a build is noticed, or the wish to stop.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long a build may go on after a change, once one was killed for that. It is for those whose own changes were the reason:
+/// they would never come to an end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// In how many builds one after the other a file changes that is theirs and no source.
+const USUAL: u32 = 3;
+
+/// What there is to say about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub(crate) enum Told {
+    /// A build begins.
+    Building {
+        command: String,
+        /// The file because of which it is not the first.
+        changed: Option<String>,
+    },
+    /// A line that it writes.
+    #[serde(rename = "build_output")]
+    Output { stream: Stream, text: String, unfinished: bool },
+    /// It made something.
+    Built {
+        #[serde(rename = "took_ms", serialize_with = "millis")]
+        took: Duration,
+    },
+    /// It made nothing, and nothing changes.
+    BuildFailed { message: String, hint: String },
+    /// Something to know.
+    #[serde(rename = "dev_warning")]
+    Warning { message: String, hint: String },
+}
+
+fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What is built, by which command, and from what.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    command: String,
+    directory: PathBuf,
+    component: PathBuf,
+}
+
+impl Project {
+    /// The one of these arguments, if something is to be built.
+    pub(crate) fn of(args: &ServeArgs) -> Option<Self> {
+        let command = args.build.clone().filter(|_| args.dev)?;
+        let beside = args.config.as_deref().and_then(Path::parent);
+        let directory = beside.filter(|directory| !directory.as_os_str().is_empty());
+        Some(Self {
+            command,
+            directory: directory.unwrap_or(Path::new(".")).to_owned(),
+            component: args.component.clone()?,
+        })
+    }
+}
+
+/// The thread that builds. Dropping this ends it, and the build under way.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    stop: Sender<()>,
+    ready: Receiver<()>,
+    serving: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There is something to serve.
+    Ready,
+    /// Nobody wants it any more.
+    Stopped,
+}
+
+impl Dev {
+    /// Builds from now on. `serving` says whether something is served already.
+    pub(crate) fn start(project: Project, lines: Lines, serving: bool) -> io::Result<Self> {
+        let (stop, stopped) = channel();
+        // Several versions that nobody has waited for are one.
+        let (tell_ready, ready) = sync_channel(1);
+        let serving = Arc::new(AtomicBool::new(serving));
+        let shared = Arc::clone(&serving);
+        let thread = spared(|| {
+            Builder::new().name("dev".into()).spawn(move || {
+                let sources = Sources::new(&project.directory, &project.component);
+                let developing = Developing {
+                    project,
+                    sources,
+                    lines,
+                    stopped,
+                    ready: tell_ready,
+                    serving: shared,
+                    seen: Seen::new(),
+                    unreadable: None,
+                    has_built: false,
+                    grace: Duration::ZERO,
+                    restless: BTreeMap::new(),
+                };
+                let Err(Stop) = developing.run();
+            })
+        })?;
+        Ok(Self { stop, ready, serving, thread: Some(thread) })
+    }
+
+    /// Waits until there is something to serve that was not there before.
+    pub(crate) fn wait(&self, signals: &HeldBack) -> Waited {
+        loop {
+            match self.ready.recv_timeout(TICK) {
+                _ if signals.ask_to_stop() => return Waited::Stopped,
+                Ok(()) => return Waited::Ready,
+                Err(RecvTimeoutError::Timeout) => {}
+                // The thread is gone, which it has no reason for: whatever there is can be tried.
+                Err(RecvTimeoutError::Disconnected) => return Waited::Ready,
+            }
+        }
+    }
+
+    /// Builds no more, and ends the build under way. Waits for nothing.
+    pub(crate) fn stop(&self) {
+        // It may have ended already.
+        let _ = self.stop.send(());
+    }
+
+    /// Notes whether something is served.
+    pub(crate) fn serves(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread has.
+struct Developing {
+    project: Project,
+    sources: Sources,
+    lines: Lines,
+    stopped: Receiver<()>,
+    ready: SyncSender<()>,
+    serving: Arc<AtomicBool>,
+    /// The sources at the last look.
+    seen: Seen,
+    /// What of them cannot be read, as it was said.
+    unreadable: Option<String>,
+    /// Whether a build came to a good end.
+    has_built: bool,
+    /// How long the next build may go on after a change.
+    grace: Duration,
+    /// In how many builds a file has changed, one after the other.
+    restless: BTreeMap<PathBuf, u32>,
+}
+
+/// The thread is to end.
+struct Stop;
+
+impl Developing {
+    fn run(mut self) -> Result<Infallible, Stop> {
+        self.seen = self.look();
+        if self.sources.are_newer(&self.seen) {
+            self.build_until_done(None)?;
+        }
+        // What could not be built anew is served as it is.
+        if !self.has_built && self.sources.has_component() {
+            let _ = self.ready.try_send(());
+        }
+        loop {
+            self.pause(INTERVAL)?;
+            let changed = self.change()?;
+            if changed.is_some() {
+                self.build_until_done(changed)?;
+            }
+        }
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), Stop> {
+        match self.stopped.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Stop),
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        self.lines.write(Line::Dev(told));
+    }
+
+    fn look(&mut self) -> Seen {
+        let (seen, unreadable) = self.sources.look();
+        if unreadable != self.unreadable {
+            if let Some(message) = unreadable.clone() {
+                let hint =
+                    "what changes there is not seen; list it in `.gitignore` if it is no source".into();
+                self.tell(Told::Warning { message, hint });
+            }
+            self.unreadable = unreadable;
+        }
+        seen
+    }
+
+    /// A source that has changed since the last look, once all of them have stayed as they are for a moment.
+    fn change(&mut self) -> Result<Option<PathBuf>, Stop> {
+        let mut now = self.look();
+        let Some(changed) = sources::changes(&self.seen, &now).next().map(Path::to_owned) else {
+            return Ok(None);
+        };
+        let mut before = Seen::new();
+        while now != before {
+            self.pause(SETTLED)?;
+            before = std::mem::replace(&mut now, self.look());
+        }
+        self.seen = now;
+        Ok(Some(changed))
+    }
+
+    /// Builds, and again where something has changed meanwhile.
+    fn build_until_done(&mut self, mut changed: Option<PathBuf>) -> Result<(), Stop> {
+        loop {
+            changed = self.build(changed)?;
+            if changed.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Builds once. Returns the change because of which that was not enough.
+    fn build(&mut self, changed: Option<PathBuf>) -> Result<Option<PathBuf>, Stop> {
+        let command = self.project.command.clone();
+        let changed = changed.map(|changed| changed.display().to_string());
+        self.tell(Told::Building { command, changed });
+        let build = match Build::start(&self.project.command, &self.project.directory, &self.lines) {
+            Ok(build) => build,
+            Err(error) => {
+                self.failed(format!("the build could not be started: {error}"));
+                return Ok(None);
+            }
+        };
+        let (mut looked, mut first_change) = (Instant::now(), None);
+        while !build.has_ended() {
+            self.pause(TICK)?;
+            if looked.elapsed() < INTERVAL {
+                continue;
+            }
+            let now = self.look();
+            looked = Instant::now();
+            let Some(changed) = self.reasons(&now).next().map(Path::to_owned) else { continue };
+            if first_change.get_or_insert(looked).elapsed() < self.grace {
+                continue;
+            }
+            drop(build);
+            self.grace = (self.grace * 2).max(GRACE);
+            self.change()?;
+            return Ok(Some(changed));
+        }
+        self.grace = Duration::ZERO;
+        match build.finish() {
+            Ok(took) if self.sources.has_component() => {
+                self.tell(Told::Built { took });
+                self.has_built = true;
+                let _ = self.ready.try_send(());
+            }
+            Ok(_) => self.failed(format!("the build made no `{}`", self.project.component.display())),
+            Err(status) => self.failed(format!("the build failed ({status})")),
+        }
+        Ok(self.changed_by_itself())
+    }
+
+    fn failed(&self, message: String) {
+        let what = match self.serving.load(Ordering::Relaxed) {
+            true => "the old version is still served",
+            false if self.sources.has_component() => "the old version is served",
+            false => "nothing is served yet",
+        };
+        self.tell(Told::BuildFailed { message, hint: format!("{what}; the next change is built again") });
+    }
+
+    /// What has changed since the last look, but for what changes with every build.
+    fn reasons<'a>(&'a self, now: &'a Seen) -> impl Iterator<Item = &'a Path> {
+        let is_usual = |file: &Path| self.restless.get(file).is_some_and(|builds| *builds >= USUAL);
+        sources::changes(&self.seen, now).filter(move |file| !is_usual(file))
+    }
+
+    /// A source that has changed in a build that has come to its end. Who changed it cannot be seen: so it is built once more,
+    /// unless that is what happens each time.
+    fn changed_by_itself(&mut self) -> Option<PathBuf> {
+        let now = self.look();
+        let changed: Vec<_> = sources::changes(&self.seen, &now).map(Path::to_owned).collect();
+        self.seen = now;
+        self.restless.retain(|file, builds| *builds >= USUAL || changed.contains(file));
+        let mut reason = None;
+        for file in changed {
+            let builds = self.restless.entry(file.clone()).or_default();
+            *builds = builds.saturating_add(1);
+            if *builds < USUAL {
+                reason = Some(file);
+            } else if *builds == USUAL {
+                let message =
+                    format!("`{}` changes with every build, which is no reason for another", file.display());
+                let hint = "list it in `.gitignore` if it is no source".into();
+                self.tell(Told::Warning { message, hint });
+            }
+        }
+        reason
+    }
+}
