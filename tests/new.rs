@@ -17,7 +17,7 @@ fn every_language_has_a_project_that_serve_understands() {
         let made = new(&[language, "my-app"]).run();
         made.expect_code(0).expect_stdout("created `my-app`, a handler in ");
         made.expect_stdout("\nnext:\n  cd my-app\n").expect_stdout("\n  wasmcluster serve\n");
-        made.expect_stdout("\n  wasmcluster push ");
+        made.expect_stdout("\n  wasmcluster push ").expect_stdout("\n  wasmcluster serve --dev\n");
         let project = made.place.path().join("work/my-app");
         for file in ["README.md", ".gitignore", "wasmcluster.toml"] {
             assert!(project.join(file).is_file(), "{language} has no {file}");

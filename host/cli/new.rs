@@ -81,7 +81,8 @@ fn next(template: &Template, directory: &Path, name: &str) -> String {
     format!(
         "created `{directory}`, a handler in {what}\n\n\
          next:\n  cd {directory}\n{setup}{build}  wasmcluster serve\n\n\
-         and after a change:\n{build}  wasmcluster push {component}\n"
+         and after a change:\n{build}  wasmcluster push {component}\n\n\
+         or, while you write it:\n  wasmcluster serve --dev\n"
     )
 }
 
@@ -136,6 +137,10 @@ mod tests {
                 assert!(!written.contains(PLACEHOLDER), "{language:?} {file}");
                 assert_eq!(written.contains("my-app"), text.contains(PLACEHOLDER));
             }
+            let configuration = fs::read_to_string(temporary.join("wasmcluster.toml")).expect("it is there");
+            let configuration: toml::Table = configuration.parse().expect("a configuration");
+            let build = template.build.join(" && ");
+            assert_eq!(configuration["build"].as_str(), Some(build.as_str()), "{language:?}");
             let again = write(&template, &temporary, "other").expect_err("it is there");
             assert!(again.message.ends_with("already"), "{}", again.message);
             fs::remove_dir_all(&temporary).expect("removable");
