@@ -58,6 +58,28 @@ fn a_browser_gets_a_page_in_which_nothing_of_the_guest_is_more_than_text() {
 }
 
 #[test]
+fn what_it_printed_about_it_is_shown_and_nothing_else() {
+    Server::of_both_zoos(&["--dev"], |server| {
+        let text = server.get("/panic").expect_status(500);
+        let lines: Vec<_> = text.text().lines().collect();
+        assert!(lines[0].starts_with("the guest trapped: "), "{lines:?}");
+        let printed = lines
+            .iter()
+            .position(|line| line.starts_with("    | ") && line.ends_with("the zoo panicked on purpose"));
+        let trace = lines.iter().position(|line| line.starts_with("    at "));
+        assert!(printed.is_some() && printed < trace, "{lines:?}");
+        let mut client = server.connect();
+        let page = ask(&mut client, "GET", "/panic", "text/html");
+        assert!(
+            page.text().contains("the zoo panicked on purpose\n") && page.text().contains("<pre>"),
+            "{page:?}"
+        );
+        // Each has its own.
+        assert!(!server.get("/trap").expect_status(500).text().contains("    | "));
+    });
+}
+
+#[test]
 fn other_failures_say_what_to_do() {
     let server = Server::of("zoo-p2").instances(1).args(["--dev", "--timeout", "100ms"]).start();
     let slow = server.get("/spin").expect_status(504);

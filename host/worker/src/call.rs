@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 use http::header::HOST;
@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     upload: AtomicU8,
     /// Nothing more will be read from the response's body.
     body_over: AtomicBool,
+    /// What the guest printed, once it has ended, where that is kept.
+    last_words: OnceLock<String>,
 }
 
 /// How far a client has come with its request's body.
@@ -75,6 +77,7 @@ impl Exchange {
             answered: AtomicBool::default(),
             upload: AtomicU8::default(),
             body_over: AtomicBool::default(),
+            last_words: OnceLock::new(),
         }
     }
 
@@ -99,6 +102,18 @@ impl Exchange {
 
     fn lock(&self) -> MutexGuard<'_, Option<Result<Answer, String>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a guest that has ended said last.
+    fn hear(&self, state: &State) {
+        if let Some(words) = state.last_words() {
+            let _ = self.last_words.set(words);
+        }
+    }
+
+    /// What the guest has printed, as far as somebody wants to know.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.last_words.get().cloned()
     }
 
     /// Notes how reading the request's body ended.
@@ -177,6 +192,7 @@ async fn call_p2(
     })?;
     let handler = instance.exports.wasi_http_incoming_handler();
     let ended = handler.call_handle(&mut instance.store, request, out).await;
+    exchange.hear(instance.store.data());
     ended.map_err(|error| pool.dump(&mut instance.store, error))?;
     // A guest that forgot this one may be in no state for the next.
     if exchange.was_answered() {
@@ -215,6 +231,7 @@ async fn call_p3(
             wasmtime::error::Ok(())
         })
         .await;
+    exchange.hear(store.data());
     ended.flatten().map_err(|error| pool.dump(store, error))?;
     pool.put_back(instance);
     Ok(())

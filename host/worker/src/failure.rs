@@ -163,7 +163,7 @@ impl App {
             | Failure::NoAnswer(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed"),
         };
         let report = || Report { request: Some(request.to_string()), ..failure.told(&self.serving) };
-        Refusal { page: Page::of(reader, report), ..refusal }
+        Refusal { page: Page::of(reader, || (report(), exchange.last_words())), ..refusal }
     }
 }
 

@@ -11,6 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::coredump::NextDump;
+use crate::last_words::LastWords;
 use crate::outbound::Outbound;
 use crate::output::LogPipe;
 use crate::reports::Reports;
@@ -27,6 +28,7 @@ pub(crate) struct Grants {
     limits: GuestLimits,
     reports: Reports,
     next_dump: NextDump,
+    dev: bool,
 }
 
 impl Grants {
@@ -63,19 +65,26 @@ impl Grants {
             limits: guest.limits,
             reports,
             next_dump,
+            dev: false,
         })
     }
 
-    /// A context for one store.
-    pub(crate) fn wasi(&self) -> WasiCtx {
+    /// The same where what guests print is kept for who writes them.
+    pub(crate) fn in_dev(self, dev: bool) -> Self {
+        Self { dev, ..self }
+    }
+
+    /// A context for one store, and what its guest will have said last.
+    pub(crate) fn wasi(&self) -> (WasiCtx, Option<LastWords>) {
+        let heard = self.dev.then(LastWords::default);
         let mut ctx = WasiCtxBuilder::new()
             .envs(&self.env)
             .stdout(self.stdout.stream())
-            .stderr(self.stderr.stream())
+            .stderr(self.stderr.heard_stream(heard.clone()))
             .build();
         // `preopened_dir` would open the directory for every store.
         *ctx.filesystem() = self.files.clone();
-        ctx
+        (ctx, heard)
     }
 
     pub(crate) fn config(&self) -> &WasiConfigVariables {

@@ -27,6 +27,7 @@ mod grants;
 mod guest;
 mod handover;
 mod instance;
+mod last_words;
 mod link;
 mod orders;
 mod outbound;

@@ -19,6 +19,7 @@ use wasmcluster_core::lines::LineWriter;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::last_words::LastWords;
 use crate::reached::reached;
 
 /// What may wait for the pipe, in bytes.
@@ -150,13 +151,18 @@ impl LogPipe {
 
     /// A stream for one store. Every stream has a line of its own, so that lines of different guests never mix.
     pub(crate) fn stream(&self) -> GuestOutput {
-        GuestOutput { line: Arc::new(Line { pipe: self.clone(), writer: Mutex::default() }) }
+        self.heard_stream(None)
+    }
+
+    /// [`stream`](Self::stream), with somebody who hears what is printed.
+    pub(crate) fn heard_stream(&self, heard: Option<LastWords>) -> GuestOutput {
+        GuestOutput { line: Arc::new(Line { pipe: self.clone(), writer: Mutex::default(), heard }) }
     }
 
     /// Writes lines that are whole.
     pub(crate) fn write(&self, lines: &[u8]) {
         // What ends without a line break has its end here.
-        Line { pipe: self.clone(), writer: Mutex::default() }.write(lines);
+        Line { pipe: self.clone(), writer: Mutex::default(), heard: None }.write(lines);
     }
 
     fn push(&self, line: &[u8]) {
@@ -196,10 +202,14 @@ pub(crate) struct GuestOutput {
 struct Line {
     pipe: LogPipe,
     writer: Mutex<LineWriter>,
+    heard: Option<LastWords>,
 }
 
 impl Line {
     fn write(&self, written: &[u8]) {
+        if let Some(heard) = &self.heard {
+            heard.hear(written);
+        }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write(written, |line| self.pipe.push(line));
     }

@@ -1,6 +1,6 @@
 //! What went wrong, for whoever writes the guest (`--dev`): in their terminal, or in their browser.
 //!
-//! It has what the log says of it, and so the inside of the guest. All of that is text of the guest's choice: in a page it
+//! It has what the log says of it and what the guest has printed, and so its inside. All of that is text of the guest's choice: in a page it
 //! is written such that it stays text.
 
 use std::fmt::Write;
@@ -43,16 +43,19 @@ impl Reader {
 #[derive(Debug)]
 pub(crate) struct Page {
     report: Report,
+    /// What the guest has printed.
+    printed: Option<String>,
     in_browser: bool,
 }
 
 impl Page {
     /// None for a stranger.
-    pub(crate) fn of(reader: Reader, report: impl FnOnce() -> Report) -> Option<Box<Self>> {
+    pub(crate) fn of(reader: Reader, what: impl FnOnce() -> (Report, Option<String>)) -> Option<Box<Self>> {
         match reader {
             Reader::Stranger => None,
             Reader::Terminal | Reader::Browser => {
-                Some(Box::new(Self { report: report(), in_browser: reader == Reader::Browser }))
+                let (report, printed) = what();
+                Some(Box::new(Self { report, printed, in_browser: reader == Reader::Browser }))
             }
         }
     }
@@ -84,6 +87,9 @@ impl Page {
             let _ = write!(text, " (request {request})");
         }
         text.push('\n');
+        for line in self.printed.iter().flat_map(|printed| printed.lines()) {
+            let _ = writeln!(text, "    | {}", presentable(line));
+        }
         for frame in backtrace {
             let _ = writeln!(text, "    at {}", presentable(&frame.to_string()));
         }
@@ -97,6 +103,10 @@ impl Page {
         let Report { message, hint, backtrace, request, .. } = &self.report;
         let message = escaped(message);
         let mut page = format!("{HEAD}<title>{status}: {message}</title>\n{STYLE}<h1>{message}</h1>\n");
+        if let Some(printed) = &self.printed {
+            let lines: Vec<_> = printed.lines().map(escaped).collect();
+            let _ = writeln!(page, "<pre>{}</pre>", lines.join("\n"));
+        }
         if !backtrace.is_empty() {
             page.push_str("<ol>\n");
             for frame in backtrace {
@@ -122,8 +132,9 @@ const STYLE: &str = "<style>
 :root { color-scheme: light dark }
 body { margin: 3rem auto; max-width: 60rem; padding: 0 1.5rem; font: 1rem/1.5 system-ui, sans-serif }
 h1 { border-left: .4rem solid #d33; padding-left: 1rem; font-size: 1.4rem; overflow-wrap: anywhere }
-ol { padding: 1rem 1rem 1rem 3.5rem; border-radius: .5rem; background: #8882; overflow-x: auto }
-li, code { font-family: ui-monospace, monospace; font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere }
+pre, ol { padding: 1rem; border-radius: .5rem; background: #8882; overflow-x: auto }
+ol { padding-left: 3.5rem }
+pre, li, code { font-family: ui-monospace, monospace; font-size: .9rem; white-space: pre-wrap; overflow-wrap: anywhere }
 footer { margin-top: 2rem; color: #888; font-size: .85rem }
 </style>
 ";

@@ -144,7 +144,8 @@ impl Server {
             Grants::open(guest, context(&slot, &generation), (outbound, reports.clone(), next_dump), logs)
                 .map_err(|message| {
                     Rejection::new(message, format!("check `--dir`, and what user {user} may do there"))
-                })?;
+                })?
+                .in_dev(serving.dev);
         let instances =
             Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
 

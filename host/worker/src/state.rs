@@ -17,6 +17,7 @@ use wasmtime_wasi_io::IoView;
 
 use crate::budget::Budget;
 use crate::grants::Grants;
+use crate::last_words::LastWords;
 use crate::reached::reached;
 
 /// Store data of every instance, made anew for every instance.
@@ -26,6 +27,8 @@ pub(crate) struct State {
     hooks: Hooks,
     /// Made at the first use: most requests never touch it, and it seeds two random generators.
     wasi: Option<Box<WasiCtx>>,
+    /// What its guest has printed, where that is kept.
+    last_words: Option<LastWords>,
     /// What its memories were granted, all of them, in bytes.
     memory: u64,
     /// What was too much is counted and said once: a guest may try again a million times.
@@ -47,6 +50,7 @@ impl State {
             http,
             hooks: Hooks { grants: Arc::clone(grants), budget: None },
             wasi: None,
+            last_words: None,
             memory: 0,
             said: false,
             reads_early: false,
@@ -57,9 +61,17 @@ impl State {
     /// Prepares for the next request.
     pub(crate) fn begin(&mut self, method: &Method) {
         self.hooks.budget = None;
+        if let Some(words) = &self.last_words {
+            words.forget();
+        }
         self.said = false;
         self.reads_early = true;
         self.head_only = method == Method::HEAD;
+    }
+
+    /// What it has printed of this request, where somebody wants to know.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.last_words.as_ref()?.text()
     }
 
     /// Whether nobody will read the body of the response.
@@ -153,7 +165,11 @@ impl IoView for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(self.hooks.grants.wasi()));
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let (ctx, last_words) = self.hooks.grants.wasi();
+            self.last_words = last_words;
+            Box::new(ctx)
+        });
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
