@@ -71,6 +71,21 @@ fn a_file_that_is_gone_changes_nothing_until_there_is_another_one() {
     server.wait_for_stderr("every slot serves generation 2");
 }
 
+/// As tools do it that clear up before they build.
+#[test]
+fn a_directory_that_is_gone_with_it_may_come_again() {
+    let hello = fs::read(component("hello-p2")).unwrap();
+    let server =
+        Server::of_file(Path::new("made/below/app.wasm")).instances(1).args(["--watch", "--bake", "0s"]);
+    let server = server.directory("made").directory("made/below").file("made/below/app.wasm", hello).start();
+    fs::remove_dir_all(file(&server, "made")).unwrap();
+    server.wait_for_stderr("there is no file `made/below/app.wasm`");
+    fs::create_dir_all(file(&server, "made/below")).unwrap();
+    fs::copy(component("zoo-p2"), file(&server, "made/below/app.wasm")).unwrap();
+    server.wait_for_stderr("every slot serves generation 2");
+    assert_eq!(server.get("/").text(), "hello from the zoo\n");
+}
+
 #[test]
 fn a_file_that_was_only_touched_is_what_is_served_already() {
     let server = watching().start();

@@ -110,7 +110,20 @@ impl Watch {
 
     /// Watches the way that leads to the file by now. Where there is none, whatever is changed about the old one may make it one.
     fn follow(&mut self) {
-        let Ok(steps) = way_to(&self.path) else { return };
+        let mut before = Vec::new();
+        // What is made in a directory before that is watched is told by nobody, and is seen when it is looked for once more.
+        for _ in 0..MOST_LINKS {
+            let Ok(steps) = way_to(&self.path) else { return };
+            let steps: Vec<_> = steps.into_iter().map(standing).collect();
+            if steps == before {
+                return;
+            }
+            self.watch(steps.clone());
+            before = steps;
+        }
+    }
+
+    fn watch(&mut self, steps: Vec<(PathBuf, OsString)>) {
         let inotify = &self.inotify.get_ref().0;
         let watched = steps
             .into_iter()
@@ -212,4 +225,13 @@ fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
 
 fn step(path: &Path) -> Option<(PathBuf, OsString)> {
     Some((path.parent()?.to_owned(), path.file_name()?.to_owned()))
+}
+
+/// The same, or what has to come first where the directory is gone: the lowest of those above it that is not.
+fn standing((mut directory, mut name): (PathBuf, OsString)) -> (PathBuf, OsString) {
+    while !directory.is_dir() {
+        let Some((above, missing)) = step(&directory) else { break };
+        (directory, name) = (above, missing);
+    }
+    (directory, name)
 }
