@@ -2,6 +2,7 @@ use wasmcluster_core::cluster::{Cause, Exit as Ended, Generation, Notice, SlotId
 use wasmcluster_core::message::{Frame, Report, ReportKind};
 
 use super::*;
+use crate::cli::dev::Told;
 
 const LOOK: Look = Look { json: false, terminal: false, demo: false, strict: false };
 
@@ -123,6 +124,29 @@ fn a_trap_says_where() {
         Record::Worker { slot: SlotId(0), pid: 7, report },
         "slot 0 (pid 7): trapped\n    at a (m+0x1f)\n    at function 3 (m)\n    at function 3 (+0x1)\n",
     );
+}
+
+#[test]
+fn what_is_built_is_said_as_it_goes() {
+    let told = |told| {
+        let mut rendered = Rendered::default();
+        renderer(LOOK).render(&Line::Dev(told), &mut rendered);
+        assert!(rendered.stdout.is_empty(), "stdout is the guest's");
+        String::from_utf8(rendered.stderr).expect("text")
+    };
+    let building = |command: &str, changed: Option<&str>| {
+        told(Told::Building { command: command.into(), changed: changed.map(Into::into) })
+    };
+    assert_eq!(building("make", None), "building: make\n");
+    assert_eq!(building("make a\nmake b", None), "building: make a …\n");
+    assert_eq!(building("make", Some("src/main.rs")), "building again: `src/main.rs` has changed\n");
+    let output = |unfinished| Told::Output { stream: Stream::Stdout, text: "x".into(), unfinished };
+    assert_eq!(told(output(false)) + &told(output(true)), "build | x\nbuild | x…\n");
+    assert_eq!(told(Told::Built { took: Duration::from_millis(1_250) }), "built after 1s 250ms\n");
+    let (message, hint) = (String::from("no"), String::from("try"));
+    let failed = Told::BuildFailed { message: message.clone(), hint: hint.clone() };
+    assert_eq!(told(failed), "error: no\nhint: try\n");
+    assert_eq!(told(Told::Warning { message, hint }), "warning: no\nhint: try\n");
 }
 
 #[test]
