@@ -254,9 +254,7 @@ impl Responding {
         if (answer.head.status.is_success() || upload == Upload::TooLarge)
             && let Some(refusal) = Refusal::of(upload)
         {
-            if upload == Upload::TooLarge {
-                self.leave_unread();
-            }
+            self.give_up(upload);
             return refusal.response();
         }
         // To HEAD there is no body, whatever is said of its length.
@@ -276,13 +274,21 @@ impl Responding {
 
     fn fail(&mut self, failure: &Failure, exchange: &Exchange) -> Response<ResponseBody> {
         let refusal = self.app.refuse(failure, exchange, self.reader);
-        if matches!(exchange.uploaded(), Upload::Open | Upload::TooLarge) {
-            self.leave_unread();
-        }
+        self.give_up(exchange.uploaded());
         let mut response = refusal.response();
         // Whoever asks what went wrong can say which line of the log it is.
         exchange.signature.id.write(response.headers_mut());
         response
+    }
+
+    /// Nothing more is read of a request whose body has come so far.
+    fn give_up(&mut self, upload: Upload) {
+        match upload {
+            Upload::Open | Upload::TooLarge => self.leave_unread(),
+            // Where the next request would begin, nobody knows.
+            Upload::Stalled | Upload::Broken => self.last = true,
+            Upload::Complete => {}
+        }
     }
 
     /// What the client still sends will not be read, so this is the connection's last request.
