@@ -195,7 +195,21 @@ fn a_file_that_each_build_writes_is_no_reason_for_another() {
     write(&server, &path("zoo-p2"));
     server.wait_for_stderr("every slot serves generation 2");
     let builds = |log: String| log.lines().filter(|line| line.starts_with("building")).count();
-    assert_eq!(builds(server.stderr()), 4, "{}", server.explain());
+    assert_eq!(builds(server.stderr()), 6, "{}", server.explain());
+}
+
+#[test]
+fn a_file_that_each_build_writes_as_it_was_is_no_reason_for_another() {
+    let build = r#"echo generated > made; cp "$(cat source)" app.wasm"#;
+    let server = Server::of_file(Path::new("app.wasm")).no_instances().file("source", path("hello-p2"));
+    let server = server.args(["--dev", "--build", build]).start();
+    server.wait_for_stderr("building again: `made` has changed");
+    write(&server, &path("zoo-p2"));
+    server.wait_for_stderr("every slot serves generation 2");
+    let log = server.stderr();
+    let again = |file: &str| log.matches(&format!("building again: `{file}` has changed\n")).count();
+    assert_eq!((again("made"), again("source")), (1, 1), "{}", server.explain());
+    assert!(!log.contains("warning"), "{}", server.explain());
 }
 
 #[test]

@@ -24,7 +24,7 @@ use wasmcluster_core::record::Stream;
 use wasmcluster_supervisor::{HeldBack, spared};
 
 use self::build::Build;
-use self::sources::{Seen, Sources};
+use self::sources::{Contents, Seen, Sources};
 use super::args::ServeArgs;
 use super::writer::{Line, Lines};
 
@@ -41,8 +41,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// they would never come to an end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// In how many builds one after the other a file changes that is theirs and no source.
-const USUAL: u32 = 3;
+/// In how many builds one after the other a file is another one each time that is theirs and no source. Somebody who writes
+/// while it is built must not be taken for a build: what he wrote last would not be built.
+const USUAL: u32 = 5;
 
 /// What there is to say about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -193,8 +194,16 @@ struct Developing {
     has_built: bool,
     /// How long the next build may go on after a change.
     grace: Duration,
-    /// In how many builds a file has changed, one after the other.
-    restless: BTreeMap<PathBuf, u32>,
+    /// What changes while something is built.
+    restless: BTreeMap<PathBuf, Restless>,
+}
+
+/// A file that changed in the last build.
+struct Restless {
+    /// In how many builds it became another one.
+    builds: u32,
+    /// What was in it after the last.
+    contents: Option<Contents>,
 }
 
 /// The thread is to end.
@@ -245,17 +254,23 @@ impl Developing {
 
     /// A source that has changed since the last look, once all of them have stayed as they are for a moment.
     fn change(&mut self) -> Result<Option<PathBuf>, Stop> {
-        let mut now = self.look();
+        let now = self.look();
         let Some(changed) = sources::changes(&self.seen, &now).next().map(Path::to_owned) else {
             return Ok(None);
         };
-        let mut before = Seen::new();
-        while now != before {
-            self.pause(SETTLED)?;
-            before = std::mem::replace(&mut now, self.look());
-        }
-        self.seen = now;
+        self.seen = self.settled(now)?;
         Ok(Some(changed))
+    }
+
+    /// The sources, once they have stayed as they are for a moment.
+    fn settled(&mut self, mut now: Seen) -> Result<Seen, Stop> {
+        loop {
+            self.pause(SETTLED)?;
+            let before = std::mem::replace(&mut now, self.look());
+            if now == before {
+                return Ok(now);
+            }
+        }
     }
 
     /// Builds, and again where something has changed meanwhile.
@@ -307,7 +322,7 @@ impl Developing {
             Ok(_) => self.failed(format!("the build made no `{}`", self.project.component.display())),
             Err(status) => self.failed(format!("the build failed ({status})")),
         }
-        Ok(self.changed_by_itself())
+        self.changed_meanwhile()
     }
 
     fn failed(&self, message: String) {
@@ -319,32 +334,43 @@ impl Developing {
         self.tell(Told::BuildFailed { message, hint: format!("{what}; the next change is built again") });
     }
 
-    /// What has changed since the last look, but for what changes with every build.
+    /// What has changed since the last look, but for what is known to be made by builds.
     fn reasons<'a>(&'a self, now: &'a Seen) -> impl Iterator<Item = &'a Path> {
-        let is_usual = |file: &Path| self.restless.get(file).is_some_and(|builds| *builds >= USUAL);
-        sources::changes(&self.seen, now).filter(move |file| !is_usual(file))
+        let is_made = |file: &Path| {
+            let restless = self.restless.get(file);
+            restless.is_some_and(|it| it.builds >= USUAL || it.contents == self.sources.contents(file))
+        };
+        sources::changes(&self.seen, now).filter(move |file| !is_made(file))
     }
 
     /// A source that has changed in a build that has come to its end. Who changed it cannot be seen: so it is built once more,
-    /// unless that is what happens each time.
-    fn changed_by_itself(&mut self) -> Option<PathBuf> {
-        let now = self.look();
+    /// unless it is as the build before has left it, or another one after each build.
+    fn changed_meanwhile(&mut self) -> Result<Option<PathBuf>, Stop> {
+        let mut now = self.look();
+        if now != self.seen {
+            now = self.settled(now)?;
+        }
         let changed: Vec<_> = sources::changes(&self.seen, &now).map(Path::to_owned).collect();
         self.seen = now;
-        self.restless.retain(|file, builds| *builds >= USUAL || changed.contains(file));
+        self.restless.retain(|file, it| it.builds >= USUAL || changed.contains(file));
         let mut reason = None;
         for file in changed {
-            let builds = self.restless.entry(file.clone()).or_default();
-            *builds = builds.saturating_add(1);
-            if *builds < USUAL {
+            let contents = self.sources.contents(&file);
+            let it = self.restless.entry(file.clone()).or_insert(Restless { builds: 0, contents: None });
+            if it.builds > 0 && it.contents == contents {
+                continue;
+            }
+            it.contents = contents;
+            it.builds = it.builds.saturating_add(1);
+            if it.builds < USUAL {
                 reason = Some(file);
-            } else if *builds == USUAL {
+            } else if it.builds == USUAL {
                 let message =
                     format!("`{}` changes with every build, which is no reason for another", file.display());
                 let hint = "list it in `.gitignore` if it is no source".into();
                 self.tell(Told::Warning { message, hint });
             }
         }
-        reason
+        Ok(reason)
     }
 }

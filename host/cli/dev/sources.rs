@@ -1,13 +1,14 @@
 //! What a component is built from, and whether it has changed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ignore::{DirEntry, Error, WalkBuilder};
+use sha2::{Digest, Sha256};
 
 /// Where tools put what they make, or get. Most projects have git ignore it, and some have no git.
 const MADE: [&str; 2] = ["target", "node_modules"];
@@ -22,6 +23,10 @@ pub(super) struct State {
     size: u64,
     inode: u64,
 }
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Contents([u8; 32]);
 
 /// Where sources are, and what is none of them.
 #[derive(Debug)]
@@ -72,6 +77,13 @@ impl Sources {
             Some(io) => format!("`{}` cannot be read: {}", place.display(), io.kind()),
             None => format!("`{}` cannot be read: {error}", place.display()),
         }
+    }
+
+    /// What is in a file; nothing where that cannot be read.
+    pub(super) fn contents(&self, file: &Path) -> Option<Contents> {
+        let mut digest = Sha256::new();
+        io::copy(&mut File::open(self.directory.join(file)).ok()?, &mut digest).ok()?;
+        Some(Contents(digest.finalize().into()))
     }
 
     /// Whether the component is not what would be made of them.
