@@ -4,7 +4,8 @@ use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTTIN, SIGTT
 
 use crate::support::frames::{ACK, DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, PING};
 use crate::support::{
-    Load, Network, RawClient, Response, Server, Starting, descriptors_under_way, eventually, signal, stop,
+    Load, Network, RawClient, Response, Server, Starting, descriptors_under_way, eventually, signal,
+    sockets_to_processes, stop,
 };
 
 /// One that rolls out as fast as it can.
@@ -300,9 +301,12 @@ fn what_was_on_its_way_to_an_heir_that_is_killed_is_answered() {
     let server = zoo("zoo-p2").args(["--heartbeat-timeout", "none"]).start();
     let mut clients: Vec<_> = (0..20).map(|_| idle(&server, 1)).collect();
     let predecessor = server.worker();
+    let usual = sockets_to_processes(predecessor);
     stop(predecessor);
     begin_to_roll_to(&server, 2);
     let heir = server.workers().into_iter().find(|&pid| pid != predecessor).unwrap();
+    // Before that nothing is on its way to it but the socket from which connections come.
+    eventually("it can be sent some", || (sockets_to_processes(heir) > usual).then_some(()));
     stop(heir);
     signal(predecessor, SIGCONT);
     eventually("all are on their way", || (descriptors_under_way(heir) == clients.len()).then_some(()));

@@ -32,7 +32,7 @@ pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, catches, children, computed, connections, descendants, descriptors,
     descriptors_under_way, listeners, listens, name_of, open_files, peak_memory, proportional_memory,
-    resident_memory, running_in, signal, stop, try_stop, zombies,
+    resident_memory, running_in, signal, sockets_to_processes, stop, try_stop, zombies,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};
 pub(crate) use self::raw::{RawClient, Response};

@@ -77,12 +77,22 @@ pub(crate) fn connections(addr: SocketAddr, pid: u32) -> BTreeSet<u16> {
 
 /// How many descriptors were sent to a process over its sockets and not taken yet.
 pub(crate) fn descriptors_under_way(pid: u32) -> usize {
+    queued(pid).into_iter().sum()
+}
+
+/// How many sockets a process has on which other processes send to it.
+pub(crate) fn sockets_to_processes(pid: u32) -> usize {
+    queued(pid).len()
+}
+
+/// How many descriptors wait in each socket of that kind.
+fn queued(pid: u32) -> Vec<usize> {
     let sockets = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
     let texts = sockets.filter_map(|entry| fs::read_to_string(entry.path()).ok());
     let count = |text: String| -> Option<usize> {
         text.lines().find_map(|line| line.strip_prefix("scm_fds:")?.trim().parse().ok())
     };
-    texts.filter_map(count).sum()
+    texts.filter_map(count).collect()
 }
 
 /// Where the descriptors of a process lead; none if it is gone.
