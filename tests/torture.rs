@@ -99,7 +99,7 @@ fn run(time: Duration, floor: Duration) {
     let (left, leaks) = settled(&server, &before);
 
     let World { tally, ends, .. } = world;
-    let log = server.stderr();
+    let log = server.stderr_lines();
     server.stop().expect_nothing_left();
     let phases = [quiet, torture, after];
     let summary = Summary { floor, phases, runs: tally.into_runs(), ends, log, before, left, leaks };

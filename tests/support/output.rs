@@ -15,6 +15,8 @@ pub(crate) struct Output {
 #[derive(Debug, Default)]
 struct State {
     text: String,
+    /// When each line came, and where it ends.
+    lines: Vec<(Instant, usize)>,
     ended: bool,
 }
 
@@ -27,7 +29,11 @@ impl Output {
             let (state, news) = &*shared;
             let mut line = Vec::new();
             while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                state.lock().unwrap().text.push_str(&String::from_utf8_lossy(&line));
+                let mut state = state.lock().unwrap();
+                state.text.push_str(&String::from_utf8_lossy(&line));
+                let end = state.text.len();
+                state.lines.push((Instant::now(), end));
+                drop(state);
                 news.notify_all();
                 line.clear();
             }
@@ -40,6 +46,16 @@ impl Output {
     /// Everything so far.
     pub(crate) fn text(&self) -> String {
         self.state.0.lock().unwrap().text.clone()
+    }
+
+    /// Every line so far, and when it came.
+    pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
+        let state = self.state.0.lock().unwrap();
+        let begins = std::iter::once(0).chain(state.lines.iter().map(|(_, end)| *end));
+        let line = |(begin, (at, end)): (usize, &(Instant, usize))| {
+            (*at, state.text[begin..*end].trim_end().to_owned())
+        };
+        begins.zip(&state.lines).map(line).collect()
     }
 
     /// Waits until `found` finds something in the text. None when the stream ends, or the time, without it.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -235,6 +235,11 @@ impl Server {
     /// Everything on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.running.stderr.text()
+    }
+
+    /// Every line on stderr so far, and when it came.
+    pub(crate) fn stderr_lines(&self) -> Vec<(Instant, String)> {
+        self.running.stderr.lines()
     }
 
     /// How many lines are on stderr so far, without those by which a slow machine says what it is doing.

@@ -14,6 +14,11 @@ use crate::support::Loss;
 /// As many times as long as when it was quiet is promised.
 const FACTOR: u32 = 3;
 
+/// What was said so long before a request was lost may have to do with it.
+const LATELY: Duration = Duration::from_secs(7);
+/// What has to do with it is said so soon after it.
+const NEWS: Duration = Duration::from_millis(500);
+
 pub(super) struct Summary {
     /// What the 99th of a hundred may take whatever it took before.
     pub(super) floor: Duration,
@@ -21,8 +26,8 @@ pub(super) struct Summary {
     pub(super) phases: [Vec<Heard>; 3],
     pub(super) runs: Vec<Run>,
     pub(super) ends: Ends,
-    /// All that the supervisor said.
-    pub(super) log: String,
+    /// All that the supervisor said, and when.
+    pub(super) log: Vec<(Instant, String)>,
     pub(super) before: Left,
     pub(super) left: Left,
     pub(super) leaks: Vec<String>,
@@ -37,6 +42,7 @@ impl Summary {
                 for (at, loss) in self.unexcused(heard) {
                     let last = self.ends.last_before(*at);
                     broken.push(format!("{}, {phase}: lost for no reason, {last}: {loss}", kind.name));
+                    broken.extend(self.said_before(*at));
                 }
             }
             let [_, _, (_, after)] = self.of(number);
@@ -92,11 +98,26 @@ impl Summary {
             let pid = line.split("(pid ").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok());
             pid.is_some_and(|pid| killed.contains(&pid))
         };
-        self.log.lines().filter(ended).filter(|line| !by_us(line)).collect()
+        self.lines().filter(ended).filter(|line| !by_us(line)).collect()
+    }
+
+    /// What the supervisor had said of its workers lately, each with the seconds until then.
+    fn said_before(&self, then: Instant) -> Vec<String> {
+        let lately = self.log.iter().filter(|(at, _)| (then - LATELY..=then + NEWS).contains(at));
+        let own = lately.filter(|(_, line)| !line.contains(" | "));
+        let seconds = |at: Instant| {
+            at.saturating_duration_since(then).as_secs_f64()
+                - (then.saturating_duration_since(at)).as_secs_f64()
+        };
+        own.map(|(at, line)| format!("    {:+.3} s: {line}", seconds(*at))).collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.log.iter().map(|(_, line)| line.as_str())
     }
 
     fn said(&self, words: &str) -> usize {
-        self.log.lines().filter(|line| line.starts_with("slot ") && line.contains(words)).count()
+        self.lines().filter(|line| line.starts_with("slot ") && line.contains(words)).count()
     }
 }
 
