@@ -295,21 +295,28 @@ fn without_its_heir_a_worker_answers_what_was_asked_and_closes_politely() {
     server.get("/").expect_status(200);
 }
 
-/// What is on its way has no owner but who sent it, until the other one says that it has it.
-#[test]
-fn what_was_on_its_way_to_an_heir_that_is_killed_is_answered() {
-    let server = zoo("zoo-p2").args(["--heartbeat-timeout", "none"]).start();
-    let mut clients: Vec<_> = (0..20).map(|_| idle(&server, 1)).collect();
+/// Rolls to generation 2 and returns its worker, which hangs before it takes any of these connections.
+#[track_caller]
+fn hanging_heir(server: &Server, connections: usize) -> u32 {
     let predecessor = server.worker();
     let usual = sockets_to_processes(predecessor);
     stop(predecessor);
-    begin_to_roll_to(&server, 2);
+    begin_to_roll_to(server, 2);
     let heir = server.workers().into_iter().find(|&pid| pid != predecessor).unwrap();
     // Before that nothing is on its way to it but the socket from which connections come.
     eventually("it can be sent some", || (sockets_to_processes(heir) > usual).then_some(()));
     stop(heir);
     signal(predecessor, SIGCONT);
-    eventually("all are on their way", || (descriptors_under_way(heir) == clients.len()).then_some(()));
+    eventually("all are on their way", || (descriptors_under_way(heir) == connections).then_some(()));
+    heir
+}
+
+/// What is on its way has no owner but who sent it, until the other one says that it has it.
+#[test]
+fn what_was_on_its_way_to_an_heir_that_is_killed_is_answered() {
+    let server = zoo("zoo-p2").args(["--heartbeat-timeout", "none"]).start();
+    let mut clients: Vec<_> = (0..20).map(|_| idle(&server, 1)).collect();
+    let heir = hanging_heir(&server, clients.len());
     for client in &mut clients {
         client.send_head("GET", "/env", &[]);
     }
@@ -319,6 +326,27 @@ fn what_was_on_its_way_to_an_heir_that_is_killed_is_answered() {
         client.expect_close();
     }
     server.wait_for_stderr("every slot serves generation 1 again");
+}
+
+/// Until the heir is taken for dead, time passes in which nobody could serve them.
+#[test]
+fn what_comes_back_from_an_heir_that_hung_has_the_whole_time() {
+    let args = ["--heartbeat-timeout", "2s", "--kill-timeout", "3s", "--header-timeout", "1s"];
+    let server = zoo("zoo-p2").args(args).start();
+    // Some have asked nothing yet.
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    clients.extend((0..3).map(|_| idle(&server, 1)));
+    hanging_heir(&server, clients.len());
+    for client in &mut clients {
+        client.send_head("GET", "/slow?ms=2000", &[]);
+    }
+    for mut client in clients {
+        client.response().expect_status(200);
+        client.expect_close();
+    }
+    server.wait_for_stderr("every slot serves generation 1 again");
+    let log = server.stderr();
+    assert!(!log.contains("still busy") && !log.contains("cut off"), "{log}");
 }
 
 #[test]

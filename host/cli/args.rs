@@ -234,7 +234,7 @@ pub(crate) struct ServeArgs {
 
     /// How long a worker that is to stop may finish its requests
     ///
-    /// What is left then is cut, counted and said.
+    /// What is left then is cut, counted and said. It begins anew when the worker that was to take over its connections dies.
     #[arg(long, env = "WASMCLUSTER_KILL_TIMEOUT", value_name = "TIME", default_value = "30s")]
     #[arg(help_heading = PROCESSES, value_parser = duration)]
     pub(crate) kill_timeout: Duration,

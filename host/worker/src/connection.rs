@@ -83,11 +83,15 @@ impl Client {
 /// Serves a client until its connection is closed by either side or by order, or until the heir has it.
 pub(crate) async fn serve(app: &'static App, protocols: Arc<Protocols>, guard: Guard, mut client: Client) {
     while let Some(leaving) = attend(app, &protocols, &guard, client).await {
-        match guard.heir() {
-            Some(heir) if heir.take(&leaving).await.is_ok() => return,
-            // It was about to ask, and is answered here: politely, that it should come back.
-            _ => client = leaving,
+        if let Some(heir) = guard.heir() {
+            guard.is_away();
+            if heir.take(&leaving).await.is_ok() {
+                return;
+            }
+            guard.is_back();
         }
+        // It was about to ask, and is answered here: politely, that it should come back.
+        client = leaving;
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Entry {
     blocked: AtomicU64,
     /// The client sends what nobody will read.
     unread: AtomicBool,
+    /// It is on its way to the heir, and nobody here would see what its client does.
+    away: AtomicBool,
     /// The client has said all it will, and is told that it was heard when its last answer is complete.
     ended: AtomicBool,
     /// Responses whose guest has run out of time, and whose client does not take what would tell it so.
@@ -199,6 +201,11 @@ impl Connections {
         self.heir.get().filter(|heir| heir.takes())
     }
 
+    /// Whether there was an heir, and is none any more.
+    pub(crate) fn is_bereft(&self) -> bool {
+        self.heir.get().is_some_and(Heir::is_dead)
+    }
+
     /// Returns once those that should have gone to the heir cannot any more.
     pub(crate) async fn left_alone(&self) {
         match self.heir.get() {
@@ -225,7 +232,8 @@ impl Connections {
     pub(crate) fn cut_silent(&self) {
         for (_, entry) in &self.lock().entries {
             let silent = entry.is_in_head() || entry.http2.load(Ordering::Relaxed);
-            if silent && entry.requests.load(Ordering::Relaxed) == 0 {
+            let away = entry.away.load(Ordering::Relaxed);
+            if silent && !away && entry.requests.load(Ordering::Relaxed) == 0 {
                 entry.tell(Order::Cut);
             }
         }
@@ -277,6 +285,9 @@ impl Open {
 impl Entry {
     /// What to do about a connection at `now`, if anything, and which limit it has reached that was not counted before.
     fn judge(&self, now: u64, limits: &Limits) -> Option<(Order, Option<Limit>)> {
+        if self.away.load(Ordering::Relaxed) {
+            return None;
+        }
         let spent = now.saturating_sub(self.since.load(Ordering::Relaxed));
         let blocked = now.saturating_sub(self.blocked.load(Ordering::Relaxed));
         let busy = self.requests.load(Ordering::Relaxed) > 0;
@@ -360,6 +371,17 @@ impl Guard {
     /// Who would take over this connection now.
     pub(crate) fn heir(&self) -> Option<&Heir> {
         self.connections.heir()
+    }
+
+    /// Notes that this connection is on its way to the heir.
+    pub(crate) fn is_away(&self) {
+        self.entry.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that nobody has taken it. Its client's time begins anew: what it did meanwhile, nobody saw.
+    pub(crate) fn is_back(&self) {
+        self.entry.since.store(self.entry.now(), Ordering::Relaxed);
+        self.entry.away.store(false, Ordering::Relaxed);
     }
 
     /// Where it comes from.

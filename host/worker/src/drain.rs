@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::accept::{Acceptor, Intake, accept, adopt};
 use crate::handover::Heir;
@@ -35,16 +36,21 @@ impl Taking {
         Self { acceptor, intake, tasks }
     }
 
-    /// Lets everybody go, within about this time, and returns when everybody is gone.
-    pub(crate) async fn end(mut self, heir: Option<Heir>, within: Duration) {
+    /// Lets everybody go, and returns when everybody is gone, or `within` is over. Where the heir dies, that begins anew: what
+    /// comes back from it has waited for it, and was not served meanwhile. The supervisor reckons in the same way.
+    pub(crate) async fn end(mut self, heir: Option<Heir>, within: Duration) -> Result<(), Elapsed> {
         // A short deadline leaves most of itself to what is under way.
         let lame_duck = LAME_DUCK.min(within / 4);
-        if let Some(heir) = heir
-            && self.bequeath(heir, lame_duck).await
-        {
-            return;
+        let mut deadline = Instant::now() + within;
+        if let Some(heir) = heir {
+            if timeout_at(deadline, self.bequeath(heir, lame_duck)).await? {
+                return Ok(());
+            }
+            if self.acceptor.connections.is_bereft() {
+                deadline = Instant::now() + within;
+            }
         }
-        self.close(lame_duck).await;
+        timeout_at(deadline, self.close(lame_duck)).await
     }
 
     /// Hands over every connection as soon as nothing is under way on it. False when the heir is gone before all are.
@@ -89,9 +95,12 @@ impl Taking {
         self.everybody_gone().await;
     }
 
-    /// Returns when nobody comes any more, and nobody is here. Cancel safe.
+    /// Returns when nobody comes any more, nobody is here, and no guest works on. Cancel safe.
     async fn everybody_gone(&mut self) {
         while self.tasks.join_next().await.is_some() {}
-        self.acceptor.connections.fewer_than(1).await;
+        let Acceptor { app, connections, .. } = &self.acceptor;
+        connections.fewer_than(1).await;
+        app.start_draining();
+        app.idle().await;
     }
 }

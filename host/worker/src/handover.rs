@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -84,6 +85,12 @@ impl Heir {
     /// Whether it still took what it was given.
     pub(crate) fn takes(&self) -> bool {
         !self.state.borrow().closed
+    }
+
+    /// Whether it is dead, or has handed nothing on and left.
+    pub(crate) fn is_dead(&self) -> bool {
+        let mut ends = [PollFd::new(&self.socket, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec::default())).is_ok() && ends[0].revents().contains(PollFlags::HUP)
     }
 
     /// Returns once it takes nothing any more.

@@ -214,13 +214,9 @@ impl Server {
             never = steal(&acceptor, &orders) => match never {},
             drain = orders.drain() => drain,
         };
-        let deadline = Instant::now() + within;
-        let drained = async {
-            // Without a way to it, there is no heir.
-            taking.end(heir.and_then(|heir| Heir::new(heir).ok()), within).await;
-            app.idle().await;
-        };
-        let cut = match tokio::time::timeout_at(deadline, drained).await {
+        // Without a way to it, there is no heir.
+        let heir = heir.and_then(|heir| Heir::new(heir).ok());
+        let cut = match taking.end(heir, within).await {
             Ok(()) => 0,
             Err(_) => app.unfinished() as u64,
         };

@@ -255,6 +255,7 @@ impl Cluster {
     /// The one place where a worker leaves its slot, and so the one place where exits are counted.
     fn worker_gone(&mut self, id: WorkerId, how: Gone, now: Time) {
         let Some((index, position)) = self.find(id) else { return };
+        self.bereave(id, now);
         let slot = &mut self.slots[index];
         let worker = slot.workers.remove(position);
         let slot_id = slot.id();

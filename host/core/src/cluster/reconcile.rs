@@ -58,6 +58,7 @@ impl Cluster {
             None => None,
         };
         let replaced = !running || heir.is_some();
+        let mut leaving = Vec::new();
         for worker in self.slots[slot].workers.iter_mut().filter(|worker| !worker.is_wanted(wanted)) {
             if worker.phase == Phase::Serving && !replaced {
                 continue;
@@ -68,10 +69,35 @@ impl Cluster {
                 Phase::Serving | Phase::Draining { .. } if fast => kill(worker, &mut self.actions),
                 Phase::Serving => {
                     let deadline = now + self.settings.kill_timeout;
-                    worker.phase = Phase::Draining { deadline, overdue: false };
+                    worker.phase = Phase::Draining { deadline, overdue: false, heir };
                     self.actions.push_back(Action::Drain { worker: worker.id(), deadline, heir });
+                    leaving.push(worker.id());
                 }
                 Phase::Draining { .. } | Phase::Killed => {}
+            }
+        }
+        for worker in leaving {
+            // What is still on its way to it is handed on.
+            self.for_whom_it_is_heir(worker, |theirs, _| *theirs = heir);
+        }
+    }
+
+    /// An heir has died: those who hand their connections over to it get them back. Time begins anew for these.
+    pub(super) fn bereave(&mut self, heir: WorkerId, now: Time) {
+        let anew = now + self.settings.kill_timeout;
+        self.for_whom_it_is_heir(heir, |heir, deadline| (*heir, *deadline) = (None, anew));
+    }
+
+    fn for_whom_it_is_heir(
+        &mut self,
+        worker: WorkerId,
+        mut change: impl FnMut(&mut Option<WorkerId>, &mut Time),
+    ) {
+        for other in self.slots.iter_mut().flat_map(|slot| &mut slot.workers) {
+            if let Phase::Draining { deadline, overdue: false, heir } = &mut other.phase
+                && *heir == Some(worker)
+            {
+                change(heir, deadline);
             }
         }
     }
@@ -131,8 +157,8 @@ impl Cluster {
                 self.notify(Notice::StartTimedOut { worker: id, slot: slot_id, timeout });
                 self.condemn(slot, index, Cause::StartTimedOut);
             }
-            Phase::Draining { deadline, overdue: false } => {
-                worker.phase = Phase::Draining { deadline, overdue: true };
+            Phase::Draining { deadline, overdue: false, heir } => {
+                worker.phase = Phase::Draining { deadline, overdue: true, heir };
                 self.notify(Notice::DrainDeadlinePassed { worker: id, slot: slot_id });
             }
             Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),

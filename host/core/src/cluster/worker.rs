@@ -53,6 +53,8 @@ pub enum Phase {
         deadline: Time,
         /// Whether that time has passed and was told. What remains is the exit grace.
         overdue: bool,
+        /// Who takes over its connections.
+        heir: Option<WorkerId>,
     },
     /// SIGKILL was asked for. Only the kernel is waited for, so there is no deadline.
     Killed,
@@ -140,8 +142,8 @@ impl Worker {
     /// When something must be done about it, if nothing happens before.
     pub(super) fn timeout(&self, settings: &Settings) -> Option<Time> {
         match self.phase {
-            Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false } => Some(deadline),
-            Phase::Draining { deadline, overdue: true } => Some(deadline + settings.exit_grace),
+            Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false, .. } => Some(deadline),
+            Phase::Draining { deadline, overdue: true, .. } => Some(deadline + settings.exit_grace),
             Phase::Serving => self.patience(settings).map(|patience| self.heard + patience),
             Phase::Killed => None,
         }

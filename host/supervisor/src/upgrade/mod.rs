@@ -48,7 +48,7 @@ pub(crate) use self::program::{Program, Tried, Unfit};
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Of what is written down. To be changed with anything in it that an older or a newer version would misread.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 
 /// Where it is, as `PID:DESCRIPTOR`. The pid is that of the process that has the app: a child of it is shown the estate, and
 /// whoever is no relation of it finds the variable by chance.

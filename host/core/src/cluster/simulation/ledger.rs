@@ -25,6 +25,8 @@ pub(super) struct Process {
     spawned: Time,
     ready: Option<Time>,
     drain: Option<Time>,
+    /// Who gets what it has, and what was to come to it.
+    heir: Option<WorkerId>,
     overdue: bool,
     killed: bool,
     /// Told to go because something else is wanted.
@@ -380,6 +382,16 @@ impl Ledger {
         }
     }
 
+    /// Those who drain have time once more for what they get back.
+    fn comes_back_from(&mut self, heir: WorkerId, now: Time) {
+        let anew = now + self.settings.kill_timeout;
+        for process in self.processes.values_mut() {
+            if process.heir == Some(heir) && !process.overdue {
+                (process.drain, process.heir) = (Some(anew), None);
+            }
+        }
+    }
+
     fn gone(&mut self, worker: WorkerId, how: Cause, now: Time) {
         let stopping = self.is_stopping();
         let Some(process) = self.processes.get_mut(&worker).filter(|process| !process.reaped) else { return };
@@ -394,6 +406,7 @@ impl Ledger {
         if served {
             self.bereft.insert(slot_id);
         }
+        self.comes_back_from(worker, now);
         if stopping || !wanted {
             self.owe(Owed::WorkerStopped(worker));
             return;

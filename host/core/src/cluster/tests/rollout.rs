@@ -34,6 +34,17 @@ fn a_successor_serves_before_its_predecessor_drains_and_slots_take_turns() {
 }
 
 #[test]
+fn who_gets_connections_back_from_an_heir_that_died_has_time_for_them() {
+    let mut rig = Rig::serving(1);
+    rig.event(100, roll(2, 1, 0));
+    check(rig.event(110, ready(2)), &["2 ready after 10", "drain 1 by 2110 for 2"]);
+    rig.event(2_000, exited(2));
+    rig.event(2_010, ready(3));
+    check(rig.wake(3_999), NOTHING);
+    check(rig.wake(4_000), &["1 overdue"]);
+}
+
+#[test]
 fn canaries_are_watched_before_the_others_follow() {
     let mut rig = Rig::serving(3);
     rig.event(100, roll(2, 2, 500));

@@ -23,10 +23,13 @@ impl Ledger {
             Action::Spawn { worker, slot, generation } => self.spawned(*worker, *slot, *generation, now),
             Action::Drain { worker, deadline, heir } => {
                 let process = self.alive(*worker)?;
-                process.drain = Some(*deadline);
+                (process.drain, process.heir) = (Some(*deadline), *heir);
                 let slot = process.slot;
                 self.check_nothing_comes_to(slot)?;
                 self.inherits(*heir, *worker)?;
+                for other in self.processes.values_mut().filter(|other| other.heir == Some(*worker)) {
+                    other.heir = *heir;
+                }
                 require(*deadline == now + self.settings.kill_timeout, "wrong drain deadline")
             }
             Action::Kill { worker } => {
@@ -93,6 +96,7 @@ impl Ledger {
             spawned: now,
             ready: None,
             drain: None,
+            heir: None,
             overdue: false,
             killed: false,
             dismissed: false,
