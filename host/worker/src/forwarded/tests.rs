@@ -108,3 +108,11 @@ fn a_number_is_kept_that_a_proxy_gave_and_that_can_be_written_down() {
         assert_ne!(ours, number(peer, sent));
     }
 }
+
+#[test]
+fn a_number_is_in_the_headers_as_it_is_in_the_log() {
+    for number in [0, 0xf, 1 << 127, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+        let id = RequestId::Ours(number);
+        assert_eq!(id.value().to_str().expect("text"), id.to_string());
+    }
+}
