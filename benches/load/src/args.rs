@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Measure `wasmtime serve`, too: the program to start, with the same components
     #[arg(long, value_name = "PATH")]
     pub(crate) wasmtime: Option<PathBuf>,
+    /// Measure the components in a directory instead, each with a fresh and with a reused instance
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "wasmtime"])]
+    pub(crate) languages: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }

@@ -4,16 +4,20 @@
 //! compare with; and `__load`, the client. See `benches/README.md` for the method.
 
 mod args;
+mod cells;
 mod clock;
+mod compare;
 mod connection;
 mod generator;
 mod histogram;
 mod hyper_peer;
+mod languages;
 mod launch;
 mod measure;
 mod order;
 mod peer;
 mod procfs;
+mod program;
 mod report;
 mod response;
 mod run;

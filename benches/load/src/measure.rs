@@ -5,9 +5,9 @@ use std::process::Stdio;
 
 use crate::launch;
 use crate::order::Outcome;
-use crate::peer::{BODY, CONTENT_TYPE, Peer};
+use crate::peer::{CONTENT_TYPE, Peer};
 use crate::sample::Sample;
-use crate::server::{Server, check_shape};
+use crate::server::{Server, body, check_shape};
 use crate::{Error, Result};
 
 /// What a turn looks like.
@@ -35,8 +35,12 @@ impl Turn {
     pub(crate) fn take(&self, peer: &dyn Peer) -> Result<Sample> {
         let server = Server::start(peer, self.instances, self.cpus.map(|(server, _)| server))?;
         let head = peer.has_our_head().then_some(CONTENT_TYPE);
-        check_shape(&server, head, BODY).map_err(|error| format!("{} {error}", peer.name()))?;
-        let outcome = self.load(&server, &["--body", BODY])?;
+        let body = match peer.body() {
+            Some(body) => check_shape(&server, head, body).map(|()| body.to_owned()),
+            None => body(&server),
+        };
+        let body = body.map_err(|error| format!("{} {error}", peer.name()))?;
+        let outcome = self.load(&server, &["--body", &body])?;
         let cpu_micros = outcome.cpu_micros(peer.name())?;
         #[expect(clippy::cast_precision_loss, reason = "requests and bytes are far below 2^53")]
         let (requests, chunked, megabytes) =

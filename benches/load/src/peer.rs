@@ -35,6 +35,11 @@ pub(crate) trait Peer {
         true
     }
 
+    /// What it answers; nothing where that is what it answers first.
+    fn body(&self) -> Option<&str> {
+        Some(BODY)
+    }
+
     /// Whether what was promised is promised of this.
     fn is_ours(&self) -> bool {
         false
@@ -67,22 +72,25 @@ impl Peer for Hyper {
 /// Ours.
 #[derive(Clone)]
 pub(crate) struct Wasmcluster {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) cache: PathBuf,
     /// `None` is the demo.
     pub(crate) component: Option<PathBuf>,
+    /// See [`Peer::body`].
+    pub(crate) body: Option<&'static str>,
     pub(crate) flags: Vec<&'static str>,
 }
 
 impl Wasmcluster {
     /// The rows of the benchmark, for the program at `program`.
     pub(crate) fn variants(program: &Path, cache: &Path) -> Vec<Self> {
-        let variant = |name, name_of_guest, flags: &[&'static str]| Self {
-            name,
+        let variant = |name: &str, name_of_guest, flags: &[&'static str]| Self {
+            name: name.to_owned(),
             program: program.to_owned(),
             cache: cache.to_owned(),
             component: Some(guest(name_of_guest)),
+            body: Some(BODY),
             flags: flags.to_vec(),
         };
         vec![
@@ -96,10 +104,11 @@ impl Wasmcluster {
     /// The built-in demo, which says which slot answers.
     pub(crate) fn demo(program: &Path, cache: &Path) -> Self {
         Self {
-            name: "demo",
+            name: "demo".to_owned(),
             program: program.to_owned(),
             cache: cache.to_owned(),
             component: None,
+            body: None,
             flags: Vec::new(),
         }
     }
@@ -114,7 +123,7 @@ impl Wasmcluster {
 
 impl Peer for Wasmcluster {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn commands(&self, addr: SocketAddr, instances: u32) -> Result<Vec<Vec<OsString>>> {
@@ -128,6 +137,10 @@ impl Peer for Wasmcluster {
         command.extend(["--state-dir".into(), self.cache.with_file_name("wasmcluster-load-state").into()]);
         command.extend(self.flags.iter().map(Into::into));
         Ok(vec![command])
+    }
+
+    fn body(&self) -> Option<&str> {
+        self.body
     }
 
     fn is_ours(&self) -> bool {

@@ -1,18 +1,17 @@
 //! The benchmark: who takes turns at what.
 
-use std::env;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use serde::Serialize;
 
 use crate::args::Args;
+use crate::compare::Comparison;
+use crate::languages::Languages;
 use crate::measure::{Load, Turn};
 use crate::peer::{BODY, Hyper, Peer, Wasmcluster, WasmtimeServe};
-use crate::report::{ColdStart, Ratio, Report, Row, Sandbox, Spread};
-use crate::sample::{Sample, median, quartiles};
+use crate::program::{cache, program};
+use crate::report::{ColdStart, Report, Sandbox, Spread};
+use crate::sample::{median, quartiles};
 use crate::server::Server;
-use crate::{Result, launch, table};
+use crate::{Result, table};
 
 const INSTANCES: [u32; 3] = [1, 2, 4];
 /// Fresh connections at once: enough for all workers to have one, few enough to time the server and not the queue.
@@ -30,15 +29,11 @@ const SHORT_TURN: u64 = 60;
 
 /// What a run consists of.
 struct Plan {
-    rounds: u32,
-    seconds: f64,
-    connections: u32,
+    comparison: Comparison,
     cold_starts: u32,
     fresh_requests: u64,
     /// Pairs of turns that weigh the sandbox.
     pairs: u32,
-    sleep: bool,
-    cpus: Option<(usize, usize)>,
     variants: Vec<Box<dyn Peer>>,
     /// Those of `variants` whose sandbox is weighed.
     sandboxed: Vec<Wasmcluster>,
@@ -46,20 +41,35 @@ struct Plan {
 }
 
 /// Runs what `args` ask for, prints it, and says whether nothing was wrong.
-#[expect(clippy::print_stdout, reason = "a program for people")]
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let plan = Plan::new(args)?;
-    let report = plan.run()?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else if args.markdown {
-        print!("{}", table::markdown(&report));
-    } else {
-        print!("{}", table::text(&report, !args.quick));
+    if let Some(directory) = &args.languages {
+        let languages = Languages::measure(args, directory)?;
+        print(args, &languages, Languages::markdown, Languages::text)?;
+        return Ok(true);
     }
+    let report = Plan::new(args)?.run()?;
+    print(args, &report, table::markdown, |report| table::text(report, !args.quick))?;
     // Wrong answers have ended the run already, and times are for people to judge. So is the spread where somebody is in a
     // hurry: who falls behind has what waits taken away, and a machine that is busy makes somebody fall behind.
     Ok(args.quick || report.spread.is_none_or(|spread| spread.widest() <= SPREAD.2))
+}
+
+/// Prints what was measured in the form that `args` ask for.
+#[expect(clippy::print_stdout, reason = "a program for people")]
+fn print<T: Serialize>(
+    args: &Args,
+    measured: &T,
+    markdown: impl Fn(&T) -> String,
+    text: impl Fn(&T) -> String,
+) -> Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(measured)?);
+    } else if args.markdown {
+        print!("{}", markdown(measured));
+    } else {
+        print!("{}", text(measured));
+    }
+    Ok(())
 }
 
 impl Plan {
@@ -82,20 +92,12 @@ impl Plan {
         }
         let mut sandboxed = Wasmcluster::variants(&program, &cache);
         sandboxed.retain(|variant| variants.iter().any(|row| row.name() == variant.name()));
-        let seconds = args.seconds.unwrap_or(if args.quick { 0.2 } else { 2.0 });
-        if !(0.05..=600.0).contains(&seconds) {
-            return Err("--seconds must be between 0.05 and 600".into());
-        }
-        let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
+        let comparison = Comparison::new(args)?;
         Ok(Self {
-            rounds,
-            seconds,
-            connections: args.connections,
             cold_starts: if args.quick { 3 } else { 20 },
             fresh_requests: if args.quick { 2_000 } else { 20_000 },
-            pairs: if args.quick { 3 } else { rounds * PAIRS },
-            sleep: args.sleeping_client,
-            cpus: launch::two_cpus()?,
+            pairs: if args.quick { 3 } else { comparison.rounds * PAIRS },
+            comparison,
             variants,
             sandboxed,
             demo: Wasmcluster::demo(&program, &cache),
@@ -103,31 +105,32 @@ impl Plan {
     }
 
     fn run(&self) -> Result<Report> {
+        let comparison = &self.comparison;
+        let (connections, milliseconds) = (comparison.connections, comparison.milliseconds());
         let mut report = Report {
-            rounds: self.rounds,
-            seconds: self.seconds,
-            connections: self.connections,
+            rounds: comparison.rounds,
+            seconds: comparison.seconds,
+            connections,
+            cold_start: self.cold_start()?,
             ..Report::default()
         };
-        let milliseconds = self.milliseconds();
-        report.cold_start = self.cold_start()?;
         for instances in INSTANCES {
-            let rows = self.compare(instances, self.connections, |_| Load::Closed { milliseconds })?;
+            let closed = |_: &str| Load::Closed { milliseconds };
+            let rows = comparison.rows(&self.peers(instances), instances, connections, closed)?;
             report.keep_alive.extend(rows);
         }
         let requests = self.fresh_requests;
         for instances in [1, 4] {
-            let rows = self.compare(instances, FRESH_AT_ONCE, |_| Load::Fresh { requests })?;
+            let fresh = |_: &str| Load::Fresh { requests };
+            let rows = comparison.rows(&self.peers(instances), instances, FRESH_AT_ONCE, fresh)?;
             report.fresh_connections.extend(rows);
         }
         let fastest = |name: &str| {
             let row = report.keep_alive.iter().find(|row| row.instances == 1 && row.name == name);
             row.map_or(1_000.0, |row| row.median.requests_per_second)
         };
-        report.constant_rate = self.compare(1, self.connections, |name| Load::Open {
-            milliseconds,
-            rate: fastest(name) * LOAD_FACTOR,
-        })?;
+        let open = |name: &str| Load::Open { milliseconds, rate: fastest(name) * LOAD_FACTOR };
+        report.constant_rate = comparison.rows(&self.peers(1), 1, connections, open)?;
         for variant in &self.sandboxed {
             report.sandbox.push(self.sandbox(variant)?);
         }
@@ -135,60 +138,21 @@ impl Plan {
         Ok(report)
     }
 
-    /// Lets hyper and each variant take turns, and puts each variant beside the hyper that ran just before it.
-    fn compare(&self, instances: u32, connections: u32, load: impl Fn(&str) -> Load) -> Result<Vec<Row>> {
-        let cpus = self.cpus.filter(|_| instances == 1);
-        let mut hyper = Vec::new();
-        let variants: Vec<&dyn Peer> = self.peers(instances).collect();
-        let mut theirs = vec![Vec::new(); variants.len()];
-        for round in 1..=self.rounds {
-            for (variant, samples) in variants.iter().zip(&mut theirs) {
-                let take = |peer: &dyn Peer| -> Result<Sample> {
-                    let load = load(peer.name());
-                    let sample = Turn { instances, connections, load, sleep: self.sleep, cpus }.take(peer)?;
-                    self.progress(round, peer.name(), instances, &load, &sample);
-                    Ok(sample)
-                };
-                hyper.push(take(&Hyper)?);
-                samples.push((take(*variant)?, hyper.len() - 1));
-            }
-        }
-        let mut rows = Vec::new();
-        for (variant, samples) in variants.iter().zip(theirs) {
-            let ratios: Vec<f64> =
-                samples.iter().map(|(own, at)| own.cpu_micros / hyper[*at].cpu_micros).collect();
-            let samples: Vec<Sample> = samples.into_iter().map(|(sample, _)| sample).collect();
-            rows.push(Row {
-                name: variant.name().to_owned(),
-                ours: variant.is_ours(),
-                instances,
-                median: Sample::median_of(&samples),
-                ratio: Some(Ratio::of(&ratios)),
-            });
-        }
-        let name = Hyper.name().to_owned();
-        rows.insert(0, Row { name, ours: false, instances, median: Sample::median_of(&hyper), ratio: None });
-        Ok(rows)
-    }
-
     /// Who can be `instances` processes.
-    fn peers(&self, instances: u32) -> impl Iterator<Item = &dyn Peer> {
-        self.variants.iter().map(AsRef::as_ref).filter(move |peer| instances <= peer.max_instances())
+    fn peers(&self, instances: u32) -> Vec<&dyn Peer> {
+        let peers = self.variants.iter().map(AsRef::as_ref);
+        peers.filter(|peer| instances <= peer.max_instances()).collect()
     }
 
     /// Lets a server and the same without its sandbox take many short turns. Both are there all the time, so that whatever
     /// else happens to a pair of turns happens to both of them.
     fn sandbox(&self, variant: &Wasmcluster) -> Result<Sandbox> {
-        let server_cpu = self.cpus.map(|(server, _)| server);
+        let Comparison { connections, sleep, cpus, .. } = self.comparison;
+        let server_cpu = cpus.map(|(server, _)| server);
         let with = Server::start(variant, 1, server_cpu)?;
         let without = Server::start(&variant.without_sandbox(), 1, server_cpu)?;
-        let turn = Turn {
-            instances: 1,
-            connections: self.connections,
-            load: Load::Closed { milliseconds: SHORT_TURN },
-            sleep: self.sleep,
-            cpus: self.cpus,
-        };
+        let turn =
+            Turn { instances: 1, connections, load: Load::Closed { milliseconds: SHORT_TURN }, sleep, cpus };
         let mut turns = [Vec::new(), Vec::new()];
         for pair in 0..self.pairs {
             let mut order = [(&with, 0), (&without, 1)];
@@ -253,68 +217,4 @@ impl Plan {
         }
         Ok(Spread::of(outcome.slots, instances))
     }
-
-    fn milliseconds(&self) -> u64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 50 and 600,000")]
-        let milliseconds = (self.seconds * 1e3) as u64;
-        milliseconds
-    }
-
-    #[expect(clippy::print_stderr, reason = "so that people see that something happens")]
-    fn progress(&self, round: u32, name: &str, instances: u32, load: &Load, sample: &Sample) {
-        eprintln!(
-            "{round}/{} {name:<19} x{instances} {:>7.0} requests/s {:>6.2} µs CPU {:>3.0} % waiting   {load:?}",
-            self.rounds,
-            sample.requests_per_second,
-            sample.cpu_micros,
-            sample.server_waited * 100.0
-        );
-    }
-}
-
-/// The program to measure: what was asked for, or the one beside this one, built if need be.
-fn program(args: &Args) -> Result<PathBuf> {
-    if let Some(program) = &args.server {
-        return Ok(program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?);
-    }
-    let own = env::current_exe()?;
-    let program = own.with_file_name("wasmcluster");
-    if program.is_file() {
-        return Ok(program);
-    }
-    build(&own)?;
-    if program.is_file() { Ok(program) } else { Err(format!("{} was not built", program.display()).into()) }
-}
-
-/// Builds our server with the profile, and into the directory, that this program was built with.
-#[expect(clippy::print_stderr, reason = "it takes minutes")]
-fn build(own: &Path) -> Result<()> {
-    let (Some(profile_dir), Some(target)) = (own.parent(), own.ancestors().nth(2)) else {
-        return Err("this program is not in a target directory: say --server PATH".into());
-    };
-    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(profile) => profile,
-    };
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    eprintln!("building wasmcluster, which takes minutes");
-    let built = Command::new(cargo)
-        .args(["build", "--package", "wasmcluster", "--profile", profile, "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(target)
-        .status();
-    match built {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("cargo failed: {status}").into()),
-        Err(error) => Err(format!("cannot run cargo ({error}): run `cargo build --release` first").into()),
-    }
-}
-
-/// Where compiled components are kept from run to run: beside this program, and nobody else's to write.
-fn cache() -> Result<PathBuf> {
-    let cache = env::current_exe()?.with_file_name("wasmcluster-load-cache");
-    DirBuilder::new().recursive(true).mode(0o700).create(&cache)?;
-    Ok(cache)
 }

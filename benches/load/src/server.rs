@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::launch::{self, EXEC_AT};
 use crate::peer::Peer;
-use crate::response::{header, split_head};
+use crate::response::{self, Read, header, split_head};
 use crate::{Result, clock, procfs};
 
 /// How long a server may take to become ready; the first start compiles.
@@ -132,18 +132,37 @@ impl Drop for Server {
     }
 }
 
-/// Asks once, and reads to the end. Returns head and body of an answer with status 200.
-pub(crate) fn get(addr: SocketAddr, path: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+/// Asks once, and reads to the end.
+fn ask(addr: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let mut socket = TcpStream::connect(addr)?;
     socket.set_read_timeout(Some(STARTING))?;
     write!(socket, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Head and body of an answer with status 200.
+pub(crate) fn get(addr: SocketAddr, path: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+    let answer = ask(addr, path)?;
     let (head, body) = split_head(&answer).ok_or("no response")?;
     if !head.starts_with(b"HTTP/1.1 200 ") {
         return Err(format!("answered {}", head.escape_ascii()).into());
     }
     Ok((head.to_vec(), body.to_vec()))
+}
+
+/// What a server answers.
+pub(crate) fn body(server: &Server) -> Result<String> {
+    let answer = ask(server.addr, "/")?;
+    match response::read(&answer, None) {
+        Ok(Read::Whole(body)) => {
+            let body = String::from_utf8(body.into_owned());
+            Ok(body.map_err(|_| "answers with what is no text, which cannot be compared")?)
+        }
+        Ok(Read::Partial) => Err("answers with a part of a response".into()),
+        Err(wrong) => Err(format!("answers with {}: {}", wrong.name(), answer.escape_ascii()).into()),
+    }
 }
 
 /// Fails unless a server answers as all are meant to: with `body`, and, given a content type, with that and the headers

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cells::Table;
 use crate::report::{Report, Row, Sandbox};
 
 /// The most CPU per request that each row may take, as a multiple of bare hyper's.
@@ -19,35 +20,9 @@ const COLD_START: f64 = 15.0;
 /// The share of a core that other programs may take before it is mentioned.
 const NOISE: f64 = 0.05;
 
-/// A table as cells.
-struct Table {
-    title: String,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
-
-/// Columns as wide as they must be, and, if so asked, what was promised.
+/// For a terminal, and, if so asked, with what was promised.
 pub(crate) fn text(report: &Report, judge: bool) -> String {
-    let mut text = String::new();
-    for table in tables(report) {
-        let lines = || {
-            std::iter::once(table.head.iter().map(ToString::to_string).collect()).chain(table.rows.clone())
-        };
-        let widths: Vec<usize> = (0..table.head.len())
-            .map(|column| lines().map(|cells: Vec<String>| cells[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        let _ = writeln!(text, "\n{}", table.title);
-        for cells in lines() {
-            for (index, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-                let _ = if index == 0 {
-                    write!(text, "  {cell:<width$}")
-                } else {
-                    write!(text, "  {cell:>width$}")
-                };
-            }
-            text.push('\n');
-        }
-    }
+    let mut text: String = tables(report).iter().map(Table::text).collect();
     let waited =
         report.keep_alive.iter().filter(|row| row.instances == 1).map(|row| row.median.server_waited);
     let waited = waited.fold(0.0, f64::max);
@@ -70,17 +45,7 @@ pub(crate) fn text(report: &Report, judge: bool) -> String {
 
 /// For the README.
 pub(crate) fn markdown(report: &Report) -> String {
-    let mut text = String::new();
-    for table in tables(report) {
-        let _ = writeln!(text, "**{}**\n", table.title);
-        let _ = writeln!(text, "| {} |", table.head.join(" | "));
-        let _ = writeln!(text, "|---|{}", "---:|".repeat(table.head.len() - 1));
-        for row in table.rows {
-            let _ = writeln!(text, "| {} |", row.join(" | "));
-        }
-        text.push('\n');
-    }
-    text
+    tables(report).iter().map(Table::markdown).collect()
 }
 
 fn tables(report: &Report) -> Vec<Table> {
@@ -207,7 +172,7 @@ fn constant(row: &Row) -> Vec<String> {
     ]
 }
 
-fn ratio(row: &Row) -> String {
+pub(crate) fn ratio(row: &Row) -> String {
     row.ratio.map_or_else(
         || "1".into(),
         |ratio| format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most),
