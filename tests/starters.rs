@@ -98,11 +98,7 @@ fn walk(language: &str, source: &str, test: &str) {
     let ready = began.elapsed();
     ask_for_everything(&server, &elsewhere);
     echo(&server);
-    let requests =
-        std::env::var("WASMCLUSTER_TEST_REQUESTS").map_or(REQUESTS, |requests| requests.parse().unwrap());
-    let began = Instant::now();
-    Load::keep_alive(server.addr, 64).requests(requests).run().expect_ok(requests);
-    let each = began.elapsed() / u32::try_from(requests).unwrap();
+    let each = keep_busy(&server);
     push(&server, &project, source, &again);
     readme(&server, &project, source, &again, language);
     let size = fs::metadata(component_of(&project)).unwrap().len();
@@ -132,22 +128,31 @@ fn component_of(project: &Path) -> PathBuf {
     project.join(configuration["component"].as_str().unwrap())
 }
 
-/// Runs a command as a person would, in the project, with `wasmcluster` on the path.
+/// Runs a command of the project's.
 #[track_caller]
 fn run(project: &Path, command: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(project);
+    // What is built goes where the project says, as it does for everybody else.
+    shell.env_remove("CARGO_TARGET_DIR");
+    expect_success(shell);
+}
+
+/// Runs a command as a person would, with `wasmcluster` on the path. Returns what it wrote to stderr.
+#[track_caller]
+pub(crate) fn expect_success(mut command: Command) -> String {
     let mut path = OsString::from(Path::new(binary()).parent().unwrap());
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).current_dir(project).env("PATH", path);
-    // What is built goes where the project says, as it does for everybody else.
-    for variable in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_BUILD_TARGET"] {
-        shell.env_remove(variable);
+    command.env("PATH", path);
+    for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        command.env_remove(variable);
     }
-    let output = shell.output().unwrap();
+    let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "`{command}`: {}\n{stdout}\n{stderr}", output.status);
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
+    stderr
 }
 
 /// Everything that the handler shows, and what is no business of it.
@@ -188,7 +193,17 @@ fn echo(server: &Server) {
     assert!(answer.body == body, "another body came back");
 }
 
-/// Another version while requests keep coming, of which none is lost.
+/// Has many requests answered at once, and returns what one took.
+#[track_caller]
+pub(crate) fn keep_busy(server: &Server) -> Duration {
+    let requests =
+        std::env::var("WASMCLUSTER_TEST_REQUESTS").map_or(REQUESTS, |requests| requests.parse().unwrap());
+    let began = Instant::now();
+    Load::keep_alive(server.addr, 64).requests(requests).run().expect_ok(requests);
+    began.elapsed() / u32::try_from(requests).unwrap()
+}
+
+/// Another version while requests keep coming.
 #[track_caller]
 fn push(server: &Server, project: &Path, source: &str, build: &[String]) {
     let text = fs::read_to_string(project.join(source)).unwrap();
@@ -198,19 +213,25 @@ fn push(server: &Server, project: &Path, source: &str, build: &[String]) {
     for command in build {
         run(project, command);
     }
+    push_under_load(server, &component_of(project));
+    assert_eq!(server.get("/").text(), "Good morning from my-app\n");
+}
+
+/// Pushes a component while requests keep coming, of which none is lost.
+#[track_caller]
+pub(crate) fn push_under_load(server: &Server, component: &Path) {
     // So much that the compiler has a core, too: it stands behind whoever serves.
     let loads = [
         Load::fresh(server.addr, 8).rate(20).start(),
         Load::keep_alive(server.addr, 8).rate(50).start(),
         Load::h2c(server.addr, 4, 2).rate(50).start(),
     ];
-    let push = server.command(["push"]).arg(component_of(project)).start();
+    let push = server.command(["push"]).arg(component).start();
     push.wait_within(COMPILATION).expect_code(0);
     for load in loads {
         let outcome = load.stop();
         assert!(outcome.lost() == 0 && outcome.ok > 0, "{outcome}");
     }
-    assert_eq!(server.get("/").text(), "Good morning from my-app\n");
 }
 
 /// What the README shows of this language, if it does, in the place of what was there.

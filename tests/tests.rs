@@ -12,6 +12,7 @@ mod control;
 mod crash;
 mod dev;
 mod doctor;
+mod examples;
 mod figures;
 mod flags;
 mod foreign;
