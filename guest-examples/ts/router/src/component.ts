@@ -4,5 +4,9 @@
 import { serve } from '../../starter/src/wasi-http.js';
 import app from './app';
 
+// Hono's router prepares itself at the first match. This one is made when the component is built, so that no fresh instance
+// has it before it.
+app.router.match('GET', '/');
+
 // The request alone: Hono would pass on a second argument to handlers as their environment.
 export const incomingHandler = serve((request) => app.fetch(request));

@@ -5,5 +5,9 @@ import { fetch, serve } from './wasi-http.js';
 
 globalThis.fetch = fetch;
 
+// Hono's router prepares itself at the first match. This one is made when the component is built, so that no fresh instance
+// has it before it.
+app.router.match('GET', '/');
+
 // The request alone: Hono would pass on a second argument to handlers as their environment.
 export const incomingHandler = serve((request) => app.fetch(request));
