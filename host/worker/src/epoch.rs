@@ -28,6 +28,10 @@ const HURRY: u32 = 50;
 /// a quiet moment a system call.
 const LINGER: u32 = 100;
 
+/// How often the runtime looks at sockets and timers before a guest that was interrupted goes on. A new connection takes two
+/// looks, one to be accepted and one to be read, and a guest between them would keep it waiting for another tick.
+const LOOKS: u32 = 2;
+
 /// Guests run on the worker's one thread, so whoever compares this before and after polling one knows whether it was
 /// interrupted.
 static INTERRUPTIONS: AtomicU32 = AtomicU32::new(0);
@@ -58,7 +62,7 @@ pub(crate) fn interruptions() -> u32 {
 /// Notes that a guest was interrupted. It goes on when the answer is ready.
 fn interrupted() -> Turn {
     INTERRUPTIONS.fetch_add(1, Ordering::Relaxed);
-    Turn(None)
+    Turn { looks: 0, others: None }
 }
 
 /// Ready when everybody else has had their turn, however often it is polled until then.
@@ -66,9 +70,13 @@ fn interrupted() -> Turn {
 /// Wasmtime's own yield wakes itself before the runtime looks at sockets and timers, and three guests that compute would keep
 /// a fourth request waiting for half a second. The runtime's own is ready as soon as it is polled twice, and whoever reads a
 /// response polls for as long as it hopes for more.
-pub(crate) struct Turn(Option<Arc<Others>>);
+pub(crate) struct Turn {
+    /// How often the runtime has looked, or is about to.
+    looks: u32,
+    others: Option<Arc<Others>>,
+}
 
-/// Those who have their turn.
+/// Those who have their turn, until the runtime has looked.
 struct Others {
     over: AtomicBool,
     waker: Mutex<Waker>,
@@ -78,19 +86,21 @@ impl Future for Turn {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(others) = &self.0 else {
-            let others =
-                Arc::new(Others { over: AtomicBool::new(false), waker: Mutex::new(cx.waker().clone()) });
-            let waker = Waker::from(Arc::clone(&others));
-            // The runtime wakes this after it has looked at sockets and timers.
-            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
-            self.0 = Some(others);
-            return Poll::Pending;
-        };
-        if others.over.load(Ordering::Acquire) {
-            return Poll::Ready(());
+        if let Some(others) = &self.others {
+            if !others.over.load(Ordering::Acquire) {
+                others.lock().clone_from(cx.waker());
+                return Poll::Pending;
+            }
+            if self.looks == LOOKS {
+                return Poll::Ready(());
+            }
         }
-        others.lock().clone_from(cx.waker());
+        let others = Arc::new(Others { over: AtomicBool::new(false), waker: Mutex::new(cx.waker().clone()) });
+        let waker = Waker::from(Arc::clone(&others));
+        // The runtime wakes this after it has looked at sockets and timers.
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        self.others = Some(others);
+        self.looks += 1;
         Poll::Pending
     }
 }
@@ -171,9 +181,13 @@ impl Ticker {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::Poll;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -190,6 +204,31 @@ mod tests {
         tick();
         resumed();
         assert!(goes_on());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_new_connection_is_answered_in_one_turn() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = server.local_addr().expect("an address");
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = server.accept().await.expect("a client");
+                tokio::spawn(async move {
+                    let mut asked = [0; 3];
+                    client.read_exact(&mut asked).await.expect("a request");
+                    client.write_all(&asked).await.expect("it is there");
+                });
+            }
+        });
+        tokio::task::yield_now().await;
+        for _ in 0..10 {
+            let mut client = std::net::TcpStream::connect(addr).expect("it listens");
+            client.write_all(b"GET").expect("it is there");
+            interrupted().await;
+            client.set_nonblocking(true).expect("a socket");
+            let mut answer = [0; 3];
+            client.read_exact(&mut answer).expect("an answer, before anybody else computes");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]
