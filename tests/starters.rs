@@ -112,6 +112,7 @@ fn walk(language: &str, source: &str, test: &str) {
         shown(each)
     );
     server.stop();
+    develop(&project, source);
 }
 
 fn serve(project: &Path) -> Starting {
@@ -141,10 +142,7 @@ fn run(project: &Path, command: &str) {
 /// Runs a command as a person would, with `wasmcluster` on the path. Returns what it wrote to stderr.
 #[track_caller]
 pub(crate) fn expect_success(mut command: Command) -> String {
-    let mut path = OsString::from(Path::new(binary()).parent().unwrap());
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
-    command.env("PATH", path);
+    command.env("PATH", path_with_ours());
     for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         command.env_remove(variable);
     }
@@ -153,6 +151,14 @@ pub(crate) fn expect_success(mut command: Command) -> String {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
     stderr
+}
+
+/// Where programs are looked for: `wasmcluster` first.
+fn path_with_ours() -> OsString {
+    let mut path = OsString::from(Path::new(binary()).parent().unwrap());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
 }
 
 /// Everything that the handler shows, and what is no business of it.
@@ -246,4 +252,31 @@ fn readme(server: &Server, project: &Path, source: &str, build: &[String], langu
     let pushed = server.command(["push"]).arg(component_of(project)).start();
     pushed.wait_within(COMPILATION).expect_code(0);
     assert_eq!(server.get("/some/where").expect_status(200).text(), "Hello from /some/where\n");
+}
+
+/// An evening with `serve --dev`: what cannot be built changes nothing, and what can is served.
+#[track_caller]
+fn develop(project: &Path, source: &str) {
+    let file = project.join(source);
+    let text = fs::read_to_string(&file).unwrap();
+    let args = ["serve", "--dev", "--addr", "127.0.0.1:0", "--instances", "1", "--config"];
+    let program = program(args).arg(project.join("wasmcluster.toml"));
+    let program = program.env("PATH", path_with_ours()).env("HOME", std::env::var_os("HOME").unwrap());
+    let server = Starting::of(program).start();
+    let before = server.get("/").expect_status(200).text().to_owned();
+
+    fs::write(&file, format!("{text}\n)(\n")).unwrap();
+    server.wait_for_stderr_within(COMPILATION, "error: the build failed (exit status ");
+    server.wait_for_stderr("hint: the old version is still served; the next change is built again");
+    let own = server.stderr();
+    assert!(own.lines().any(|line| line.starts_with("build | ")), "its own output is shown: {own}");
+    assert_eq!(server.get("/").text(), before);
+
+    let changed =
+        text.replace("Hello from", "Good evening from").replace("Good morning from", "Good evening from");
+    fs::write(&file, changed).unwrap();
+    server.wait_for_stderr_within(COMPILATION, "every slot serves generation 2");
+    let after = server.get("/").expect_status(200).text().to_owned();
+    assert!(after != before && after.starts_with("Good evening from "), "{before}, {after}");
+    server.stop().expect_nothing_left();
 }

@@ -251,7 +251,13 @@ impl Server {
     /// Waits for a line on stderr that has `text` in it, and returns it.
     #[track_caller]
     pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
-        let found = self.running.stderr.wait_for(PATIENCE, |stderr| line_with(stderr, text));
+        self.wait_for_stderr_within(PATIENCE, text)
+    }
+
+    /// [`wait_for_stderr`](Self::wait_for_stderr), for longer or shorter.
+    #[track_caller]
+    pub(crate) fn wait_for_stderr_within(&self, time: Duration, text: &str) -> String {
+        let found = self.running.stderr.wait_for(time, |stderr| line_with(stderr, text));
         found.unwrap_or_else(|| panic!("no `{text}` on stderr{}", self.explain()))
     }
 

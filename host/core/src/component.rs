@@ -185,7 +185,7 @@ fn no_handler(name: &str, exports: &[String]) -> Rejection {
     };
     Rejection::new(
         format!("`{name}` has no HTTP handler: {has}"),
-        "a handler exports `wasi:http/incoming-handler@0.2.x` or `wasi:http/handler@0.3.x`",
+        "its WIT world needs the line `export wasi:http/incoming-handler@0.2.12;`, or `export wasi:http/handler@0.3.0;`",
     )
 }
 
