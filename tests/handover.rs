@@ -349,6 +349,21 @@ fn what_comes_back_from_an_heir_that_hung_has_the_whole_time() {
     assert!(!log.contains("still busy") && !log.contains("cut off"), "{log}");
 }
 
+/// Its clients would wait for it until its deadline.
+#[test]
+fn a_worker_that_hangs_while_it_drains_is_killed() {
+    let server = zoo("zoo-p2").args(["--heartbeat-timeout", "2s", "--kill-timeout", "10m"]).start();
+    let mut client = server.connect();
+    client.send_head("GET", "/stream?chunks=2&ms=600000&size=1000", &[]);
+    assert_eq!(client.try_head().unwrap().status, 200);
+    let predecessor = server.worker();
+    begin_to_roll_to(&server, 2);
+    stop(predecessor);
+    server.wait_for_stderr(&format!("slot 0 (pid {predecessor}): says nothing since 2s"));
+    server.wait_for_stderr("every slot serves generation 2");
+    while client.try_chunk().is_ok_and(|chunk| chunk.expect("the end was never sent").len() == 1000) {}
+}
+
 #[test]
 fn a_stop_in_the_middle_loses_nothing() {
     let server = zoo("zoo-p2").start();

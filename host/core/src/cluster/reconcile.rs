@@ -157,12 +157,12 @@ impl Cluster {
                 self.notify(Notice::StartTimedOut { worker: id, slot: slot_id, timeout });
                 self.condemn(slot, index, Cause::StartTimedOut);
             }
-            Phase::Draining { deadline, overdue: false, heir } => {
+            Phase::Draining { deadline, overdue: false, heir } if deadline <= now => {
                 worker.phase = Phase::Draining { deadline, overdue: true, heir };
                 self.notify(Notice::DrainDeadlinePassed { worker: id, slot: slot_id });
             }
             Phase::Draining { overdue: true, .. } => kill(worker, &mut self.actions),
-            Phase::Serving => {
+            Phase::Serving | Phase::Draining { .. } => {
                 let (silent, patience) = (now - worker.heard, worker.patience(&self.settings));
                 // Nobody looked for so long that what it said may still be on its way: we were held up ourselves.
                 if patience.is_some_and(|patience| silent > patience + OVERSLEPT) {

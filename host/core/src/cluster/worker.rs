@@ -133,18 +133,20 @@ impl Worker {
         Some(now - self.spawned)
     }
 
-    /// How long it may be silent until something is done about that.
+    /// How long it may be silent until something is done about that. Whoever drains gets nothing new anyway.
     pub(super) fn patience(&self, settings: &Settings) -> Option<Duration> {
-        let first = settings.stuck_after.filter(|_| !self.stuck);
+        let first = settings.stuck_after.filter(|_| !self.stuck && self.phase == Phase::Serving);
         first.into_iter().chain(settings.heartbeat_timeout).min()
     }
 
     /// When something must be done about it, if nothing happens before.
     pub(super) fn timeout(&self, settings: &Settings) -> Option<Time> {
+        let heard_of = self.patience(settings).map(|patience| self.heard + patience);
         match self.phase {
-            Phase::Starting { deadline } | Phase::Draining { deadline, overdue: false, .. } => Some(deadline),
+            Phase::Starting { deadline } => Some(deadline),
+            Phase::Serving => heard_of,
+            Phase::Draining { deadline, overdue: false, .. } => heard_of.into_iter().chain([deadline]).min(),
             Phase::Draining { deadline, overdue: true, .. } => Some(deadline + settings.exit_grace),
-            Phase::Serving => self.patience(settings).map(|patience| self.heard + patience),
             Phase::Killed => None,
         }
     }

@@ -52,6 +52,12 @@ impl Process {
         !self.reaped && self.ready.is_none() && !self.killed
     }
 
+    /// Whether it was told to go, and has time for that.
+    fn is_draining_at(&self, now: Time) -> bool {
+        let condemned = self.killed || self.cause.is_some();
+        !self.reaped && !condemned && !self.overdue && self.drain.is_some_and(|deadline| now < deadline)
+    }
+
     fn is_serving(&self) -> bool {
         let condemned = self.killed || self.cause.is_some();
         !self.reaped && self.ready.is_some() && self.drain.is_none() && !condemned
@@ -325,7 +331,7 @@ impl Ledger {
                 }
             }
             if let Some(timeout) = self.settings.heartbeat_timeout
-                && process.is_serving()
+                && (process.is_serving() || process.is_draining_at(now))
                 && process.heard + timeout <= now
             {
                 let silent = now - process.heard;
@@ -334,8 +340,10 @@ impl Ledger {
                 } else {
                     // In whole milliseconds, as everything that is said.
                     let millis = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+                    if process.is_serving() {
+                        self.bereft.insert(process.slot);
+                    }
                     process.cause = Some(Cause::Silent { silent: Duration::from_millis(millis) });
-                    self.bereft.insert(process.slot);
                     owed.extend([Owed::Silent(worker), Owed::Kill(worker)]);
                 }
             }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::laws::any_pulses_are_judged;
 use super::super::{Event, Gate, Generation, Plan, Settings, WorkerId};
+use super::rollout::roll;
 use super::{NOTHING, Rig, at, check, exited, ready};
 use crate::laws::cases;
 use crate::sample::{Sample, Times};
@@ -40,6 +41,19 @@ fn a_worker_that_falls_silent_is_killed_and_replaced() {
     );
 }
 
+/// It holds what its clients wait for, and would until its deadline.
+#[test]
+fn a_worker_that_falls_silent_while_it_drains_is_killed_too() {
+    let mut rig = heeding(1);
+    rig.event(100, roll(2, 1, 0));
+    check(rig.event(110, ready(2)), &["2 ready after 10", "drain 1 by 2110 for 2"]);
+    rig.event(400, pulse(2, 0, 0));
+    check(rig.event(410, pulse(1, 0, 0)), NOTHING);
+    rig.event(800, pulse(2, 0, 0));
+    check(rig.wake(909), NOTHING);
+    check(rig.wake(910), &["1 silent for 500", "kill 1"]);
+}
+
 /// After a pause of the whole machine every worker would look dead.
 #[test]
 fn who_slept_does_not_judge() {
@@ -59,9 +73,13 @@ fn who_slept_takes_nobody_for_stuck() {
 }
 
 #[test]
-fn one_that_drains_has_another_deadline() {
+fn one_that_drains_has_a_deadline_besides() {
     let mut rig = heeding(1);
     rig.event(100, Event::Stop);
+    assert_eq!(rig.cluster.poll_timeout(), Some(at(510)));
+    for millis in [500, 900, 1_300, 1_700] {
+        check(rig.event(millis, pulse(1, 0, 0)), NOTHING);
+    }
     assert_eq!(rig.cluster.poll_timeout(), Some(at(2_100)));
 }
 

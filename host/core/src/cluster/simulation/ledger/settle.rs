@@ -50,7 +50,10 @@ impl Ledger {
     fn next_deadline(&self) -> Option<Time> {
         let workers = self.live().filter_map(|(_, process)| match process {
             Process { killed: true, .. } => None,
-            Process { drain: Some(deadline), overdue: false, .. } => Some(*deadline),
+            Process { drain: Some(deadline), overdue: false, heard, .. } => {
+                let killed = self.settings.heartbeat_timeout.map(|timeout| *heard + timeout);
+                killed.into_iter().chain([*deadline]).min()
+            }
             Process { drain: Some(deadline), overdue: true, .. } => {
                 Some(*deadline + self.settings.exit_grace)
             }
