@@ -30,11 +30,11 @@ const LINGER: u32 = 100;
 
 /// How often the runtime looks at sockets and timers before a guest that was interrupted goes on. A new connection takes two
 /// looks, one to be accepted and one to be read, and a guest between them would keep it waiting for another tick.
-const LOOKS: u32 = 2;
+pub(crate) const LOOKS: u32 = 2;
 
-/// Guests run on the worker's one thread, so whoever compares this before and after polling one knows whether it was
-/// interrupted.
-static INTERRUPTIONS: AtomicU32 = AtomicU32::new(0);
+/// How often guests that were interrupted wait for a look. They run on the worker's one thread, so whoever compares this before
+/// and after polling one knows whether it waits for others alone.
+static YIELDS: AtomicU32 = AtomicU32::new(0);
 
 /// How often the clock has ticked, and how often it had when a guest was last let to work.
 static TICKS: AtomicU32 = AtomicU32::new(0);
@@ -54,14 +54,13 @@ pub(crate) fn deadline() -> UpdateDeadline {
     UpdateDeadline::YieldCustom(1, Box::pin(interrupted()))
 }
 
-/// How often guests were interrupted by a tick.
-pub(crate) fn interruptions() -> u32 {
-    INTERRUPTIONS.load(Ordering::Relaxed)
+/// How often guests have waited for others; [`LOOKS`] times when they were interrupted by a tick.
+pub(crate) fn yields() -> u32 {
+    YIELDS.load(Ordering::Relaxed)
 }
 
 /// Notes that a guest was interrupted. It goes on when the answer is ready.
 fn interrupted() -> Turn {
-    INTERRUPTIONS.fetch_add(1, Ordering::Relaxed);
     Turn { looks: 0, others: None }
 }
 
@@ -101,6 +100,7 @@ impl Future for Turn {
         let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
         self.others = Some(others);
         self.looks += 1;
+        YIELDS.fetch_add(1, Ordering::Relaxed);
         Poll::Pending
     }
 }
@@ -140,10 +140,10 @@ impl Ticker {
         let ours = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).stack_size(64 << 10).spawn(move || {
             let mut quiet = 0;
-            let (mut known, mut hurry) = (interruptions(), 0);
+            let (mut known, mut hurry) = (yields(), 0);
             loop {
                 let before = known;
-                known = interruptions();
+                known = yields();
                 if known != before {
                     hurry = HURRY;
                 }

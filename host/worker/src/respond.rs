@@ -36,8 +36,9 @@ use crate::response::{ResponseBody, response};
 /// waiting.
 const MAX_ROUNDS: u32 = 32;
 
-/// How many ticks a response is waited for that is begun: some ten milliseconds of computing.
-const MAX_TICKS: u32 = 5;
+/// How often a response is waited for that is begun, when its guest has to wait for others: in five ticks, which is some ten
+/// milliseconds of computing.
+const MAX_YIELDS: u32 = 5 * epoch::LOOKS;
 
 /// What answers the requests of one connection.
 pub(crate) struct Responder {
@@ -122,8 +123,8 @@ enum Stage {
 struct Asked {
     guest: Guest,
     exchange: Arc<Exchange>,
-    /// How many ticks have come between head and end of its answer.
-    ticks: u32,
+    /// How often it had to wait for others between head and end of its answer.
+    yields: u32,
 }
 
 impl Stage {
@@ -171,12 +172,12 @@ impl Asked {
             }
         });
         let guest = Guest::new(app, &exchange, request, authority, entry);
-        Self { guest, exchange, ticks: 0 }
+        Self { guest, exchange, yields: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
         epoch::resumed();
-        let interruptions = epoch::interruptions();
+        let yields = epoch::yields();
         let mut ended = self.guest.advance(cx);
         let mut taken = self.exchange.gather();
         for _ in 0..MAX_ROUNDS {
@@ -189,9 +190,10 @@ impl Asked {
         }
         // A guest that was interrupted does not wait for anything, and may be a moment away from the end of its response,
         // which then goes out with its length. It gets a few turns more; one that computes for longer is not waited for.
-        let interrupted = ended.is_pending() && epoch::interruptions() != interruptions;
-        if interrupted && self.ticks < MAX_TICKS && taken != Taken::Enough && self.exchange.is_incomplete() {
-            self.ticks += 1;
+        let interrupted = ended.is_pending() && epoch::yields() != yields;
+        if interrupted && self.yields < MAX_YIELDS && taken != Taken::Enough && self.exchange.is_incomplete()
+        {
+            self.yields += 1;
             return Poll::Pending;
         }
         match (self.exchange.take(), ended) {
