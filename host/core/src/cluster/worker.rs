@@ -135,7 +135,7 @@ impl Worker {
 
     /// How long it may be silent until something is done about that. Whoever drains gets nothing new anyway.
     pub(super) fn patience(&self, settings: &Settings) -> Option<Duration> {
-        let first = settings.stuck_after.filter(|_| !self.stuck && self.phase == Phase::Serving);
+        let first = settings.stuck_after.filter(|_| !self.stuck && self.is_serving());
         first.into_iter().chain(settings.heartbeat_timeout).min()
     }
 
