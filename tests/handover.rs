@@ -349,6 +349,17 @@ fn what_comes_back_from_an_heir_that_hung_has_the_whole_time() {
     assert!(!log.contains("still busy") && !log.contains("cut off"), "{log}");
 }
 
+#[test]
+fn a_guest_that_works_on_keeps_its_worker_until_it_is_done_and_no_longer() {
+    for version in ["zoo-p2", "zoo-p3"] {
+        let server = zoo(version).args(["--kill-timeout", "10m"]).start();
+        server.get("/work-after?ms=1500").expect_status(200);
+        roll_to(&server, 2);
+        assert!(server.stdout().contains("work after the response is done"), "{}", server.explain());
+        assert!(!server.stderr().contains("cut"), "{}", server.explain());
+    }
+}
+
 /// Its clients would wait for it until its deadline.
 #[test]
 fn a_worker_that_hangs_while_it_drains_is_killed() {
