@@ -1,6 +1,8 @@
 //! Components that were written for other hosts: drafts of WASI, interfaces of Spin and wasmCloud.
 
-use crate::support::{Server, Starting, handler_around, program};
+use std::fs;
+
+use crate::support::{Server, Starting, component, handler_around, program};
 
 /// Memory for what comes and goes, and what a handler is made of.
 const LIBC: &str = r#"
@@ -107,6 +109,49 @@ fn what_nobody_has_is_refused_before_anything_is_served() {
     let refused = program(["serve", "app.wasm"]).file("app.wasm", bytes).run();
     let (error, _) = refused.expect_refusal(3);
     assert_eq!(error, "`app.wasm` imports `fermyon:spam/key-value@2.0.0`, which nothing provides");
+}
+
+/// Whatever another host's own library makes of a handler, it is served as it is.
+#[test]
+fn what_was_written_for_another_host_with_its_own_library_runs() {
+    for (host, greets_with, said, store) in [
+        (
+            "spin",
+            "hello from Spin\n",
+            "slot 0 stdout | GET /",
+            "fermyon:spin/key-value@2.0.0#[static]store.open",
+        ),
+        (
+            "wasmcloud",
+            "hello from wasmCloud\n",
+            "slot 0 stderr | info: GET /",
+            "wasi:keyvalue/store@0.2.0-draft#open",
+        ),
+    ] {
+        let server = serve(&fs::read(component(host)).unwrap(), &["--config-var", "greeting=good morning"]);
+        assert_eq!(server.get("/").expect_status(200).text(), greets_with);
+        if host == "spin" {
+            server.wait_for_stdout(said)
+        } else {
+            server.wait_for_stderr(said)
+        };
+        assert_eq!(server.get("/greeting").expect_status(200).text(), "good morning\n");
+        let body = "0123456789".repeat(10_000);
+        assert!(server.connect().post("/echo", &body).expect_status(200).text() == body);
+        server.get("/nowhere").expect_status(404);
+        server.get("/store").expect_status(500);
+        server.wait_for_stderr(&format!(
+            "the guest trapped: it called `{store}`, which this host does not have"
+        ));
+        assert_eq!(server.get("/").expect_status(200).text(), greets_with);
+    }
+}
+
+#[test]
+fn what_another_hosts_library_asks_outside_is_denied_by_name() {
+    let server = serve(&fs::read(component("spin")).unwrap(), &[]);
+    server.get("/outside").expect_status(500);
+    server.wait_for_stderr("the guest asked for `outside.example:80`, which it was not granted");
 }
 
 /// `bytes` with `to`, which is as long, wherever there was `from`.
