@@ -4,7 +4,9 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{RawClient, Server, eventually, resident_memory};
+use crate::support::{
+    RawClient, Server, Starting, eventually, faults, handler_around, program, resident_memory,
+};
 
 /// Sends `count` requests to `/counter` over one connection, many at a time, and hands each answer to `check`.
 #[track_caller]
@@ -102,6 +104,63 @@ fn memory_is_fresh_among_guests_that_run_fail_and_are_left_at_the_same_time() {
                 }
             });
         });
+    }
+}
+
+/// A guest that traps unless it finds memory as it was born, in eighty places and between them, and then writes to all of
+/// these, and now and then, if it is to do so, to what is between them.
+fn scattered(between: bool) -> Vec<u8> {
+    // Of sixteen times.
+    let when = if between { 0 } else { 16 };
+    handler_around(&format!(
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+           (core func $now (canon lower (func $clock "now")))
+           (core module $m
+               (import "host" "now" (func $now (result i64)))
+               (memory 48)
+               (data (i32.const 16384) "born")
+               (data (i32.const 20480) "born")
+               (data (i32.const 3141632) "so that all before it is mapped in small pages")
+               (func $expect (param $at i32) (param $value i32)
+                   (if (i32.ne (i32.load (local.get $at)) (local.get $value)) (then unreachable)))
+               (func (export "handle") (param i32 i32)
+                   (local $at i32) (local $both i32)
+                   (local.set $both (i64.eq
+                       (i64.and (i64.shr_u (call $now) (i64.const 10)) (i64.const 15)) (i64.const {when})))
+                   (call $expect (i32.const 16384) (i32.const 0x6e726f62))
+                   (call $expect (i32.const 20480) (i32.const 0x6e726f62))
+                   (loop $next
+                       (call $expect (i32.add (local.get $at) (i32.const 64)) (i32.const 0))
+                       (call $expect (i32.add (local.get $at) (i32.const 4160)) (i32.const 0))
+                       (i32.store (i32.add (local.get $at) (i32.const 64)) (i32.const 1))
+                       (if (local.get $both)
+                           (then
+                               (i32.store (i32.const 20480) (i32.const 2))
+                               (i32.store (i32.add (local.get $at) (i32.const 4160)) (i32.const 1))))
+                       (local.set $at (i32.add (local.get $at) (i32.const 8192)))
+                       (br_if $next (i32.lt_u (local.get $at) (i32.const 655360))))
+                   (i32.store (i32.const 16384) (i32.const 3))))
+           (core instance $i (instantiate $m (with "host" (instance (export "now" (func $now))))))"#
+    ))
+}
+
+/// try: write to memory in more places than the kernel tells at a time | memory as it was born, and no faults | not looked at
+#[test]
+fn memory_that_is_written_here_and_there_is_as_it_was_born_and_stays_where_it_is() {
+    for (isolation, between) in [("fast", false), ("fast", true), ("strict", true)] {
+        let program = program(["serve", "app.wasm", "--addr", "127.0.0.1:0", "--isolation", isolation]);
+        let server = Starting::of(program.file("app.wasm", scattered(between))).instances(1).start();
+        let worker = server.worker();
+        let mut client = server.connect();
+        let mut ask = |times: u64| (0..times).for_each(|_| drop(client.get("/").expect_status(500)));
+        ask(100);
+        let before = faults(worker);
+        ask(500);
+        let each = (faults(worker) - before) / 500;
+        assert!(!server.stderr().contains("trap"), "{}", server.explain());
+        if !between && !server.stderr().contains("which is slower") {
+            assert!(each < 5, "{each} faults a request");
+        }
     }
 }
 

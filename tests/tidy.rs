@@ -24,6 +24,7 @@ const BENCHMARK: &str = "wasmcluster-load";
 const UNSAFE: &[&str] = &[
     "host/supervisor/src/descriptors.rs",
     "host/worker/src/artifact.rs",
+    "host/worker/src/gaps.rs",
     "host/worker/src/pagemap.rs",
     "host/worker/src/parent.rs",
     "host/worker/src/recent.rs",

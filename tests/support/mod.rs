@@ -31,7 +31,7 @@ pub(crate) use self::network::{Network, PUBLIC};
 pub(crate) use self::output::Output;
 pub(crate) use self::process::{
     abstract_sockets, alive, catches, children, computed, connections, descendants, descriptors,
-    descriptors_under_way, listeners, listens, name_of, open_files, peak_memory, proportional_memory,
+    descriptors_under_way, faults, listeners, listens, name_of, open_files, peak_memory, proportional_memory,
     resident_memory, running_in, signal, sockets_to_processes, stop, try_stop, zombies,
 };
 pub(crate) use self::program::{Finished, Program, binary, expect_gone, program};

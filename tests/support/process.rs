@@ -171,6 +171,13 @@ pub(crate) fn computed(pid: u32) -> u64 {
     user + system
 }
 
+/// How often a process touched memory that the kernel had to find first.
+#[track_caller]
+pub(crate) fn faults(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(7).unwrap().parse().unwrap()
+}
+
 /// Names of abstract unix sockets that begin with `prefix`.
 pub(crate) fn abstract_sockets(prefix: &str) -> Vec<String> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap();

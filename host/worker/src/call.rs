@@ -195,9 +195,7 @@ async fn call_p2(
     exchange.hear(instance.store.data());
     ended.map_err(|error| pool.dump(&mut instance.store, error))?;
     // A guest that forgot this one may be in no state for the next.
-    if exchange.was_answered() {
-        pool.put_back(instance);
-    }
+    pool.take_back(instance, exchange.was_answered());
     Ok(())
 }
 
@@ -233,7 +231,7 @@ async fn call_p3(
         .await;
     exchange.hear(store.data());
     ended.flatten().map_err(|error| pool.dump(store, error))?;
-    pool.put_back(instance);
+    pool.take_back(instance, true);
     Ok(())
 }
 

@@ -121,10 +121,14 @@ fn pool(reset: &MemoryReset, guest: &Guest, max_concurrent: u32, needs: &Needs) 
     pool.decommit_batch_size(1);
     if *reset == MemoryReset::Pagemap {
         // What was written is known, so keeping memory costs nothing but the memory itself.
-        let keep = usize::try_from(needs.initial_memory).unwrap_or(usize::MAX);
-        pool.linear_memory_keep_resident(keep.clamp(2 << 20, 64 << 20)).pagemap_scan(Enabled::Yes);
+        pool.linear_memory_keep_resident(kept(needs)).pagemap_scan(Enabled::Yes);
     } else {
         pool.pagemap_scan(Enabled::No);
     }
     pool
+}
+
+/// The bytes of one memory that are copied back after a guest, where what it wrote is known.
+pub(crate) fn kept(needs: &Needs) -> usize {
+    usize::try_from(needs.initial_memory).unwrap_or(usize::MAX).clamp(2 << 20, 64 << 20)
 }

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use wasmcluster_core::message::Shape;
 
 use crate::epoch;
+use crate::gaps::Gaps;
 use crate::grants::Grants;
 use crate::state::State;
 
@@ -38,6 +39,8 @@ pub(crate) struct Pool<H: Handler> {
     handler: H,
     grants: Arc<Grants>,
     reuse: Reuse,
+    /// Where memory is reset by what was written.
+    gaps: Option<Gaps>,
     /// How often instances have been looked through: the clock that they are timed by, and free to read.
     sweeps: AtomicU32,
     idle: Mutex<Vec<Instance<H::Exports>>>,
@@ -122,10 +125,11 @@ impl Instances {
         shape: Shape,
         grants: Arc<Grants>,
         reuse: Reuse,
+        gaps: Option<Gaps>,
     ) -> wasmtime::Result<Self> {
         Ok(match shape {
-            Shape::P2 => Self::P2(Pool::new(engine, ProxyPre::new(linked)?, grants, reuse)),
-            Shape::P3 => Self::P3(Pool::new(engine, ServicePre::new(linked)?, grants, reuse)),
+            Shape::P2 => Self::P2(Pool::new(engine, ProxyPre::new(linked)?, grants, reuse, gaps)),
+            Shape::P3 => Self::P3(Pool::new(engine, ServicePre::new(linked)?, grants, reuse, gaps)),
         })
     }
 
@@ -148,6 +152,17 @@ impl Instances {
         }
     }
 
+    /// Looks at the memory of the next guest that ends, if that makes the next ones faster.
+    pub(crate) fn look_again(&self) {
+        let gaps = match self {
+            Self::P2(pool) => &pool.gaps,
+            Self::P3(pool) => &pool.gaps,
+        };
+        if let Some(gaps) = gaps {
+            gaps.look_again();
+        }
+    }
+
     /// Lets all instances go that wait, and with them the last line that each may have begun to print.
     pub(crate) fn clear(&self) {
         match self {
@@ -158,9 +173,9 @@ impl Instances {
 }
 
 impl<H: Handler> Pool<H> {
-    fn new(engine: Engine, handler: H, grants: Arc<Grants>, reuse: Reuse) -> Self {
+    fn new(engine: Engine, handler: H, grants: Arc<Grants>, reuse: Reuse, gaps: Option<Gaps>) -> Self {
         let (sweeps, idle) = (AtomicU32::new(0), Mutex::default());
-        Self { engine, handler, grants, reuse, sweeps, idle }
+        Self { engine, handler, grants, reuse, gaps, sweeps, idle }
     }
 
     /// An instance for one request: one that waits, the most recently used first, or a fresh one.
@@ -199,12 +214,14 @@ impl<H: Handler> Pool<H> {
         error
     }
 
-    /// Takes back an instance whose request ended well.
-    pub(crate) fn put_back(&self, mut instance: Instance<H::Exports>) {
+    /// Takes back an instance whose guest has returned, and keeps it if it may serve another request.
+    pub(crate) fn take_back(&self, mut instance: Instance<H::Exports>, is_usable: bool) {
         instance.served += 1;
-        if instance.served < self.reuse.max_served {
+        if is_usable && instance.served < self.reuse.max_served {
             instance.idle_since = self.sweeps.load(Ordering::Relaxed);
             self.lock().push(instance);
+        } else if let Some(gaps) = &self.gaps {
+            gaps.before_reset();
         }
     }
 

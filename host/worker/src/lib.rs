@@ -23,6 +23,7 @@ mod epoch;
 mod failure;
 mod fields;
 mod forwarded;
+mod gaps;
 mod grants;
 mod guest;
 mod handover;

@@ -1,4 +1,4 @@
-//! Whether this kernel's `PAGEMAP_SCAN` can be trusted to say which pages a guest wrote.
+//! Which pages were written, by this kernel's `PAGEMAP_SCAN`, and whether it can be trusted to say so of a guest's.
 //!
 //! The pool resets an instance's memory by that answer: a page that was written and is not reported is seen by the next
 //! request. Two ways are known in which the answer can be wrong. A written page that was swapped out is reported as
@@ -9,7 +9,9 @@
 #![expect(unsafe_code, reason = "one ioctl that nix does not wrap, and a mapping to try it on")]
 
 use std::fs::File;
+use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -20,7 +22,7 @@ pub(crate) enum Distrust {
     #[error("swap is in use: a page in swap is not reported as written")]
     Swap,
     #[error("this kernel has no PAGEMAP_SCAN: {0}")]
-    Unsupported(std::io::Error),
+    Unsupported(io::Error),
     #[error("the kernel reports other pages than those that were written")]
     WrongAnswer,
 }
@@ -82,18 +84,63 @@ const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
 nix::ioctl_readwrite!(pagemap_scan, b'f', 16, PmScanArg);
 
-/// Asks the question that the pool asks, about pages that were written, only read, and never touched.
+/// This process's page tables.
+pub(crate) struct Pagemap(File);
+
+impl Pagemap {
+    /// Runs of pages that the kernel tells at a time.
+    const RUNS: usize = 128;
+
+    /// Opened before the sandbox: later nothing is.
+    pub(crate) fn open() -> io::Result<Self> {
+        File::open("/proc/self/pagemap").map(Self)
+    }
+
+    /// The pages of `range` that were written, as runs of addresses, by the question that the pool asks.
+    ///
+    /// # Errors
+    /// Fails on a kernel without the call.
+    pub(crate) fn written(&self, range: Range<usize>) -> io::Result<Vec<Range<usize>>> {
+        let mut found = Vec::new();
+        let mut from = range.start as u64;
+        while from < range.end as u64 {
+            let mut regions = [PageRegion::default(); Self::RUNS];
+            let mut scan = PmScanArg {
+                size: size_of::<PmScanArg>() as u64,
+                start: from,
+                end: range.end as u64,
+                vec: regions.as_mut_ptr() as u64,
+                vec_len: regions.len() as u64,
+                category_inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
+                category_mask: PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_PFNZERO | PAGE_IS_FILE,
+                return_mask: PAGE_IS_WRITTEN,
+                ..PmScanArg::default()
+            };
+            // SAFETY: `scan` has the layout the kernel expects and says so in `size`; `vec` points to `vec_len` regions that
+            // live until after the call. Of the range it only reads the page tables.
+            let filled = unsafe { pagemap_scan(self.0.as_raw_fd(), &raw mut scan) }?;
+            let told = regions.iter().take(usize::try_from(filled).unwrap_or(0));
+            found.extend(told.map(|region| region.start as usize..region.end as usize));
+            if scan.walk_end <= from {
+                break;
+            }
+            from = scan.walk_end;
+        }
+        Ok(found)
+    }
+}
+
+/// Asks the question about pages that were written, only read, and never touched.
 fn self_test() -> Result<(), Distrust> {
     const PAGE: usize = 4096;
     const PAGES: usize = 6;
-    let unsupported = |error: std::io::Error| Distrust::Unsupported(error);
     let length = NonZeroUsize::new(PAGES * PAGE).ok_or(Distrust::WrongAnswer)?;
     // SAFETY: a new private anonymous mapping at an address of the kernel's choice aliases nothing.
     let mapping = unsafe {
         mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)
     }
-    .map_err(|error| unsupported(error.into()))?;
-    let start = mapping.as_ptr() as u64;
+    .map_err(|error| Distrust::Unsupported(error.into()))?;
+    let start = mapping.as_ptr() as usize;
 
     for page in [0, 1, 4] {
         // SAFETY: inside the mapping above, which is writable and ours alone.
@@ -102,30 +149,13 @@ fn self_test() -> Result<(), Distrust> {
     // SAFETY: inside the mapping above; a read of an untouched page maps the shared zero page.
     let zero = unsafe { mapping.cast::<u8>().add(2 * PAGE).read_volatile() };
 
-    let mut regions = [PageRegion::default(); PAGES];
-    let mut scan = PmScanArg {
-        size: size_of::<PmScanArg>() as u64,
-        start,
-        end: start + (PAGES * PAGE) as u64,
-        vec: regions.as_mut_ptr() as u64,
-        vec_len: regions.len() as u64,
-        category_inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
-        category_mask: PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_PFNZERO | PAGE_IS_FILE,
-        return_mask: PAGE_IS_WRITTEN,
-        ..PmScanArg::default()
-    };
-    let answer = File::open("/proc/self/pagemap").and_then(|pagemap| {
-        // SAFETY: `scan` has the layout the kernel expects and says so in `size`; `vec` points to `vec_len` regions that
-        // live until after the call; the range is the mapping above.
-        let filled = unsafe { pagemap_scan(pagemap.as_raw_fd(), &raw mut scan) }?;
-        Ok(usize::try_from(filled).unwrap_or(0))
-    });
+    let answer = Pagemap::open().and_then(|pagemap| pagemap.written(start..start + PAGES * PAGE));
     // SAFETY: unmaps exactly what was mapped above; no reference into it exists.
-    unsafe { munmap(mapping, PAGES * PAGE) }.map_err(|error| unsupported(error.into()))?;
+    unsafe { munmap(mapping, PAGES * PAGE) }.map_err(|error| Distrust::Unsupported(error.into()))?;
 
-    let filled = answer.map_err(unsupported)?;
-    let page_of = |address: u64| (address - start) as usize / PAGE;
-    let written = regions.iter().take(filled).flat_map(|region| page_of(region.start)..page_of(region.end));
+    let page_of = |address: usize| (address - start) / PAGE;
+    let runs = answer.map_err(Distrust::Unsupported)?;
+    let written = runs.iter().flat_map(|run| page_of(run.start)..page_of(run.end));
     if zero == 0 && written.eq([0, 1, 4]) { Ok(()) } else { Err(Distrust::WrongAnswer) }
 }
 

@@ -30,6 +30,7 @@ async fn beat(app: &'static App, logs: [LogPipe; 2], footprint: Footprint, progr
         logs[0].refill();
         count_losses(app, &logs);
         say(app).await;
+        app.instances.look_again();
         // The first requests went where none goes after them.
         if let Some(program) = program.take_if(|_| app.served.any()) {
             program.trim();

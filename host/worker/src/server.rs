@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmcluster_core::app::GuestLimits;
 use wasmcluster_core::limit::Limit;
-use wasmcluster_core::message::{Conditions, FromWorker, Ready, Start, fd};
+use wasmcluster_core::message::{Conditions, FromWorker, MemoryReset, Ready, Start, fd};
 use wasmcluster_core::rejection::Rejection;
 
 use crate::accept::{Acceptor, steal};
@@ -21,6 +21,7 @@ use crate::coredump::NextDump;
 use crate::drain::Taking;
 use crate::engine;
 use crate::epoch::Ticker;
+use crate::gaps::Gaps;
 use crate::grants::Grants;
 use crate::handover::Heir;
 use crate::instance::{Instances, Reuse};
@@ -115,7 +116,8 @@ impl Server {
         let permits = serving.max_concurrent_requests.max(1);
         let (engine, reset) = engine::runtime(shape, &guest, permits, &needs)
             .map_err(|error| NotReady::machine("cannot make an engine", &error))?;
-        let component = artifact::load(&engine, &inherited(fd::ARTIFACT))
+        let artifact = inherited(fd::ARTIFACT);
+        let component = artifact::load(&engine, &artifact)
             .map_err(|error| NotReady::unloadable(&error, &guest.limits))?;
         let unlinked = |error| NotReady::component("cannot link the component", &error);
         let linked = link(&engine, shape, &component).map_err(unlinked)?;
@@ -129,6 +131,10 @@ impl Server {
 
         let (listener, authority) = listener()?;
         let (footprint, program) = (Footprint::open()?, Program::mapped());
+        let gaps = match reset {
+            MemoryReset::Pagemap => Some(Gaps::open(&artifact, engine::kept(&needs))?),
+            MemoryReset::Decommit { .. } | MemoryReset::OnDemand { .. } => None,
+        };
         let recent = RecentRequests::map(&inherited(fd::RECENT))?;
         if guest.coredump.is_some() {
             next_dump.goes_to(inherited(fd::DUMP));
@@ -147,7 +153,7 @@ impl Server {
                 })?
                 .in_dev(serving.dev);
         let instances =
-            Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse).map_err(unlinked)?;
+            Instances::new(engine.clone(), linked, shape, Arc::new(grants), reuse, gaps).map_err(unlinked)?;
 
         // From here on nothing is opened, and no guest has run yet. Threads that begin later are confined with this one.
         let confinement =
