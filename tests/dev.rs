@@ -270,6 +270,42 @@ fn a_project_says_it_in_its_configuration() {
 }
 
 #[test]
+fn a_change_of_the_configuration_is_read_and_not_built() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let configure = |rest: &str| {
+        let common = "component = 'app.wasm'\naddr = '127.0.0.1:0'\nenv-file = ['.env']\n";
+        fs::write(at("app.toml"), format!("{common}{rest}")).unwrap();
+    };
+    for build in ["build = 'cp \"$(cat source)\" app.wasm'\n", ""] {
+        configure(build);
+        fs::write(at(".env"), "NAME=Ada\n").unwrap();
+        fs::write(at("source"), path("zoo-p2")).unwrap();
+        fs::copy(component("zoo-p2"), at("app.wasm")).unwrap();
+        let serve = program(["serve", "--dev", "--config"]).arg(at("app.toml"));
+        let server = Starting::of(serve).no_addr().no_instances().start();
+        let variables = || server.get("/env").text().to_owned();
+        assert!(variables().contains("NAME=Ada\n") && !variables().contains("GREETING"), "{}", variables());
+
+        configure(&format!("{build}[env]\nGREETING = 'hello'\n"));
+        server.wait_for_stderr("reading the configuration again: `app.toml` has changed");
+        server.wait_for_stderr("every slot serves generation 2");
+        assert!(variables().contains("GREETING=hello\n"), "{}", variables());
+
+        fs::write(at(".env"), "NAME=Grace\n").unwrap();
+        server.wait_for_stderr("reading the configuration again: `.env` has changed");
+        server.wait_for_stderr("every slot serves generation 3");
+        assert!(variables().contains("NAME=Grace\n"), "{}", variables());
+
+        configure(&format!("{build}nonsense = 1\n"));
+        server.wait_for_stderr("there is no key `nonsense`");
+        assert!(variables().contains("GREETING=hello\n"), "{}", variables());
+        assert!(!server.stderr().contains("building"), "{}", server.explain());
+        server.stop();
+    }
+}
+
+#[test]
 fn without_a_command_it_watches_and_explains() {
     let hello = fs::read(component("hello-p2")).unwrap();
     let server =

@@ -101,26 +101,42 @@ fn a_file_gets_no_escape_codes() {
 
 #[test]
 fn a_terminal_gets_colours_and_a_hint_about_other_interfaces() {
-    let Some(server) = on_a_terminal(&[]) else { return };
+    let Some(server) = on_a_terminal("", &[]) else { return };
     let shown = server.wait_for_stdout("--addr 0.0.0.0:");
     assert!(shown.contains('\x1b'), "{shown:?}");
 }
 
 #[test]
 fn no_color_is_respected() {
-    let Some(server) = on_a_terminal(&[("NO_COLOR", "1")]) else { return };
+    let Some(server) = on_a_terminal("", &[("NO_COLOR", "1")]) else { return };
     let shown = server.wait_for_stdout("--addr 0.0.0.0:");
     assert!(!shown.contains('\x1b'), "{shown:?}");
 }
 
-/// The demo on a terminal, whose screen is stdout here. None, having said so, where nothing can make a terminal.
-fn on_a_terminal(env: &[(&str, &str)]) -> Option<Server> {
+#[test]
+fn the_tools_of_a_build_are_told_that_their_colours_are_seen() {
+    let hello = component("hello-p2");
+    let build = r#"printf "\033[32m%s\033[0m\n" "<$CLICOLOR_FORCE $FORCE_COLOR $CARGO_TERM_COLOR>""#;
+    let arguments = format!("app.wasm --dev --build '{build}; cp {} app.wasm'", hello.display());
+    for (env, expected) in [
+        (&[("CI", "")][..], "\x1b[32m<1 1 always>\x1b[0m"),
+        (&[("FORCE_COLOR", "0")], "\x1b[32m<1 0 always>\x1b[0m"),
+        (&[("NO_COLOR", "1")], "\\u{1b}[32m<  >\\u{1b}[0m"),
+    ] {
+        let Some(server) = on_a_terminal(&arguments, env) else { return };
+        server.wait_for_stdout(expected);
+    }
+}
+
+/// What serves on a terminal, whose screen is stdout here; the demo, if nothing else is said. None, having said so, where nothing
+/// can make a terminal.
+fn on_a_terminal(arguments: &str, env: &[(&str, &str)]) -> Option<Server> {
     if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: `script` is not installed");
         return None;
     }
     let mut script = Command::new("script");
-    let serve = format!("exec {} serve --instances 1 --addr 127.0.0.1:0", binary());
+    let serve = format!("exec {} serve --instances 1 --addr 127.0.0.1:0 {arguments}", binary());
     script.args(["--quiet", "--return", "--command", &serve, "/dev/null"]);
     let mut starting = Starting::of(Program::through(script));
     for (name, value) in env {

@@ -1,7 +1,8 @@
 //! `--dev`: what is served is built anew whenever its sources change.
 //!
 //! That is nobody's business but ours: a thread looks at the sources again and again and runs the project's command, and the
-//! supervisor only sees that the component's file is another one. The thread ends with the program that started it. One that
+//! supervisor only sees that the component's file is another one. When the configuration has changed it gets the signal that
+//! anybody may send it. The thread ends with the program that started it. One that
 //! goes on in its place (`wasmcluster upgrade`) starts its own, and finds by the times of the files whether there is something
 //! to build.
 
@@ -11,7 +12,7 @@ mod sources;
 use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 use wasmcluster_core::record::Stream;
 use wasmcluster_supervisor::{HeldBack, spared};
@@ -26,6 +29,7 @@ use wasmcluster_supervisor::{HeldBack, spared};
 use self::build::Build;
 use self::sources::{Contents, Seen, Sources};
 use super::args::ServeArgs;
+use super::render::Colours;
 use super::writer::{Line, Lines};
 
 /// How often the sources are looked at.
@@ -63,6 +67,8 @@ pub(crate) enum Told {
         #[serde(rename = "took_ms", serialize_with = "millis")]
         took: Duration,
     },
+    /// What is read beside the component has changed.
+    Rereading { changed: String },
     /// It made nothing, and nothing changes.
     BuildFailed { message: String, hint: String },
     /// Something to know.
@@ -77,31 +83,40 @@ fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// What is built, by which command, and from what.
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
-    command: String,
+    /// `None` where somebody else builds.
+    command: Option<String>,
     directory: PathBuf,
     component: PathBuf,
+    /// What the program reads itself.
+    settings: Vec<PathBuf>,
+    /// Whether colours of what it writes are shown.
+    colourful: bool,
 }
 
 impl Project {
-    /// The one of these arguments, if something is to be built.
+    /// The one of these arguments, if it is being written.
     pub(crate) fn of(args: &ServeArgs) -> Option<Self> {
-        let command = args.build.clone().filter(|_| args.dev)?;
+        let component = args.component.clone().filter(|_| args.dev)?;
         let beside = args.config.as_deref().and_then(Path::parent);
         let directory = beside.filter(|directory| !directory.as_os_str().is_empty());
+        let env_files = args.env_file.iter().map(|file| &file.path);
         Some(Self {
-            command,
+            command: args.build.clone(),
             directory: directory.unwrap_or(Path::new(".")).to_owned(),
-            component: args.component.clone()?,
+            component,
+            colourful: !args.json && Colours::of(io::stderr().is_terminal()) == Colours::Colourful,
+            settings: args.config.iter().chain(env_files).cloned().collect(),
         })
     }
 }
 
-/// The thread that builds. Dropping this ends it, and the build under way.
+/// The thread that looks and builds. Dropping this ends it, and the build under way.
 #[derive(Debug)]
 pub(crate) struct Dev {
     stop: Sender<()>,
     ready: Receiver<()>,
     serving: Arc<AtomicBool>,
+    builds: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -121,10 +136,12 @@ impl Dev {
         // Several versions that nobody has waited for are one.
         let (tell_ready, ready) = sync_channel(1);
         let serving = Arc::new(AtomicBool::new(serving));
+        let builds = project.command.is_some();
         let shared = Arc::clone(&serving);
         let thread = spared(|| {
             Builder::new().name("dev".into()).spawn(move || {
-                let sources = Sources::new(&project.directory, &project.component);
+                let sources = Sources::new(&project.directory, &project.component, &project.settings);
+                let settings = sources.look_at_settings();
                 let developing = Developing {
                     project,
                     sources,
@@ -133,6 +150,7 @@ impl Dev {
                     ready: tell_ready,
                     serving: shared,
                     seen: Seen::new(),
+                    settings,
                     unreadable: None,
                     has_built: false,
                     grace: Duration::ZERO,
@@ -141,7 +159,12 @@ impl Dev {
                 let Err(Stop) = developing.run();
             })
         })?;
-        Ok(Self { stop, ready, serving, thread: Some(thread) })
+        Ok(Self { stop, ready, serving, builds, thread: Some(thread) })
+    }
+
+    /// Whether something better may come of what cannot be served.
+    pub(crate) fn builds(&self) -> bool {
+        self.builds
     }
 
     /// Waits until there is something to serve that was not there before.
@@ -188,6 +211,8 @@ struct Developing {
     serving: Arc<AtomicBool>,
     /// The sources at the last look.
     seen: Seen,
+    /// What the program reads itself, when it was told to the last time.
+    settings: Seen,
     /// What of them cannot be read, as it was said.
     unreadable: Option<String>,
     /// Whether a build came to a good end.
@@ -211,19 +236,24 @@ struct Stop;
 
 impl Developing {
     fn run(mut self) -> Result<Infallible, Stop> {
-        self.seen = self.look();
-        if self.sources.are_newer(&self.seen) {
-            self.build_until_done(None)?;
-        }
-        // What could not be built anew is served as it is.
-        if !self.has_built && self.sources.has_component() {
-            let _ = self.ready.try_send(());
+        let command = self.project.command.clone();
+        if let Some(command) = &command {
+            self.seen = self.look();
+            if self.sources.are_newer(&self.seen) {
+                self.build_until_done(command, None)?;
+            }
+            // What could not be built anew is served as it is.
+            if !self.has_built && self.sources.has_component() {
+                let _ = self.ready.try_send(());
+            }
         }
         loop {
             self.pause(INTERVAL)?;
+            self.follow_settings()?;
+            let Some(command) = &command else { continue };
             let changed = self.change()?;
             if changed.is_some() {
-                self.build_until_done(changed)?;
+                self.build_until_done(command, changed)?;
             }
         }
     }
@@ -252,21 +282,37 @@ impl Developing {
         seen
     }
 
+    /// Has the configuration read again when it has changed. As long as nothing is served there is nobody to read it.
+    fn follow_settings(&mut self) -> Result<(), Stop> {
+        let now = self.sources.look_at_settings();
+        let Some(changed) = sources::changes(&self.settings, &now).next().map(Path::to_owned) else {
+            return Ok(());
+        };
+        if !self.serving.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.settings = self.settled(now, |it| it.sources.look_at_settings())?;
+        self.tell(Told::Rereading { changed: changed.display().to_string() });
+        // As whoever changes it would have to otherwise. No signal can be missing, and no process but this one is meant.
+        let _ = kill(Pid::this(), Signal::SIGHUP);
+        Ok(())
+    }
+
     /// A source that has changed since the last look, once all of them have stayed as they are for a moment.
     fn change(&mut self) -> Result<Option<PathBuf>, Stop> {
         let now = self.look();
         let Some(changed) = sources::changes(&self.seen, &now).next().map(Path::to_owned) else {
             return Ok(None);
         };
-        self.seen = self.settled(now)?;
+        self.seen = self.settled(now, Self::look)?;
         Ok(Some(changed))
     }
 
-    /// The sources, once they have stayed as they are for a moment.
-    fn settled(&mut self, mut now: Seen) -> Result<Seen, Stop> {
+    /// What there is to see, once it has stayed as it is for a moment.
+    fn settled(&mut self, mut now: Seen, look: impl Fn(&mut Self) -> Seen) -> Result<Seen, Stop> {
         loop {
             self.pause(SETTLED)?;
-            let before = std::mem::replace(&mut now, self.look());
+            let before = std::mem::replace(&mut now, look(self));
             if now == before {
                 return Ok(now);
             }
@@ -274,9 +320,9 @@ impl Developing {
     }
 
     /// Builds, and again where something has changed meanwhile.
-    fn build_until_done(&mut self, mut changed: Option<PathBuf>) -> Result<(), Stop> {
+    fn build_until_done(&mut self, command: &str, mut changed: Option<PathBuf>) -> Result<(), Stop> {
         loop {
-            changed = self.build(changed)?;
+            changed = self.build(command, changed)?;
             if changed.is_none() {
                 return Ok(());
             }
@@ -284,11 +330,10 @@ impl Developing {
     }
 
     /// Builds once. Returns the change because of which that was not enough.
-    fn build(&mut self, changed: Option<PathBuf>) -> Result<Option<PathBuf>, Stop> {
-        let command = self.project.command.clone();
+    fn build(&mut self, command: &str, changed: Option<PathBuf>) -> Result<Option<PathBuf>, Stop> {
         let changed = changed.map(|changed| changed.display().to_string());
-        self.tell(Told::Building { command, changed });
-        let build = match Build::start(&self.project.command, &self.project.directory, &self.lines) {
+        self.tell(Told::Building { command: command.to_owned(), changed });
+        let build = match Build::start(command, &self.project, &self.lines) {
             Ok(build) => build,
             Err(error) => {
                 self.failed(format!("the build could not be started: {error}"));
@@ -348,7 +393,7 @@ impl Developing {
     fn changed_meanwhile(&mut self) -> Result<Option<PathBuf>, Stop> {
         let mut now = self.look();
         if now != self.seen {
-            now = self.settled(now)?;
+            now = self.settled(now, Self::look)?;
         }
         let changed: Vec<_> = sources::changes(&self.seen, &now).map(Path::to_owned).collect();
         self.seen = now;

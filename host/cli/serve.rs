@@ -116,11 +116,13 @@ fn serve_once(
         }));
     }
     loop {
-        if let (Some(dev), None) = (dev, &estate) {
+        if let (Some(dev), None) = (dev.filter(|dev| dev.builds()), &estate) {
             let signals = HeldBack::new().map_err(ServeError::Setup)?;
             if dev.wait(&signals) == Waited::Stopped {
                 return Ok(Served::Stopped);
             }
+        }
+        if let Some(dev) = dev {
             dev.serves(true);
         }
         let records = |record| {
@@ -132,7 +134,7 @@ fn serve_once(
         let served = serve(options.clone(), estate.take(), Box::new(reread), Box::new(records));
         match (served.map_err(Failure::from), dev) {
             // What comes next may be better.
-            (Err(failure), Some(dev)) if failure.exit == Exit::Rejected => {
+            (Err(failure), Some(dev)) if dev.builds() && failure.exit == Exit::Rejected => {
                 dev.serves(false);
                 writer.write(Line::Failure(failure));
             }
@@ -214,7 +216,7 @@ pub(super) fn configuration(args: &ServeArgs) -> Configuration {
 
 /// Each variable once, with what was said of it last.
 fn environment(args: &ServeArgs) -> Vec<(String, String)> {
-    let files = args.env_file.iter().flat_map(|file| &file.0);
+    let files = args.env_file.iter().flat_map(|file| &file.variables);
     let mut variables: Vec<(String, String)> = Vec::new();
     for (name, value) in files.chain(&args.env) {
         variables.retain(|(other, _)| other != name);

@@ -263,7 +263,10 @@ pub(crate) fn directory(value: &str) -> Result<DirGrant, String> {
 
 /// Variables that stand in a file, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EnvFile(pub(crate) Vec<(String, String)>);
+pub(crate) struct EnvFile {
+    pub(crate) path: PathBuf,
+    pub(crate) variables: Vec<(String, String)>,
+}
 
 /// What one may hold at most: no more than fits an environment.
 const LONGEST_ENV_FILE: u64 = 1 << 20;
@@ -283,7 +286,7 @@ pub(crate) fn env_file(value: &str) -> Result<EnvFile, String> {
         return Err(format!("`{value}` has more than {}", ByteSize(LONGEST_ENV_FILE)));
     }
     let variables: Result<_, _> = dotenvy::from_read_iter(&*bytes).collect();
-    variables.map(EnvFile).map_err(|error| match error {
+    variables.map(|variables| EnvFile { path: value.into(), variables }).map_err(|error| match error {
         dotenvy::Error::LineParse(line, _) => {
             format!("`{value}` has a line that is not `NAME=value`: `{line}`")
         }

@@ -4,7 +4,6 @@ use core::fmt::{self, Display};
 use core::time::Duration;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
@@ -16,7 +15,7 @@ use nix::unistd::Pid;
 use wasmcluster_core::lines::LineReader;
 use wasmcluster_core::record::Stream;
 
-use super::Told;
+use super::{Project, Told};
 use crate::cli::writer::{Line, Lines};
 
 /// Runs the command that it is given, in a group of processes that is killed when nobody has the other end of its stdin any
@@ -24,6 +23,10 @@ use crate::cli::writer::{Line, Lines};
 const SCRIPT: &str = r#"exec 3<&0 </dev/null
 (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
 exec sh -c "$0" 3<&-"#;
+
+/// What makes tools colour what goes to a pipe: many, those of Node and Python, and cargo.
+const COLOURS: [(&str, &str); 3] =
+    [("CLICOLOR_FORCE", "1"), ("FORCE_COLOR", "1"), ("CARGO_TERM_COLOR", "always")];
 
 /// How long its last lines may take to come, once it has ended. What has left its group may keep its streams for ever.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -38,9 +41,13 @@ pub(super) struct Build {
 }
 
 impl Build {
-    pub(super) fn start(command: &str, directory: &Path, lines: &Lines) -> io::Result<Self> {
+    pub(super) fn start(command: &str, project: &Project, lines: &Lines) -> io::Result<Self> {
         let mut shell = Command::new("sh");
-        shell.args(["-c", SCRIPT, command]).current_dir(directory).process_group(0);
+        shell.args(["-c", SCRIPT, command]).current_dir(&project.directory).process_group(0);
+        if project.colourful {
+            let unsaid = COLOURS.iter().filter(|(name, _)| std::env::var_os(name).is_none());
+            shell.envs(unsaid.copied());
+        }
         let pipe = Stdio::piped;
         let mut shell = shell.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn()?;
         let (ended, streams) = channel();

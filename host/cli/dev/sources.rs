@@ -24,6 +24,14 @@ pub(super) struct State {
     inode: u64,
 }
 
+impl State {
+    fn of(file: &Path) -> Option<Self> {
+        // What a link leads to may have changed, and it has not.
+        let found = fs::metadata(file).ok()?;
+        Some(Self { modified: found.modified().ok(), size: found.len(), inode: found.ino() })
+    }
+}
+
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Contents([u8; 32]);
@@ -33,11 +41,24 @@ pub(super) struct Contents([u8; 32]);
 pub(super) struct Sources {
     directory: PathBuf,
     component: PathBuf,
+    /// What the program reads itself, wherever it is.
+    settings: Vec<PathBuf>,
 }
 
 impl Sources {
-    pub(super) fn new(directory: &Path, component: &Path) -> Self {
-        Self { directory: real(directory), component: real(component) }
+    pub(super) fn new(directory: &Path, component: &Path, settings: &[PathBuf]) -> Self {
+        let settings = settings.iter().map(|file| real(file)).collect();
+        Self { directory: real(directory), component: real(component), settings }
+    }
+
+    /// The settings that are there, by their names in the directory if they are in it.
+    pub(super) fn look_at_settings(&self) -> Seen {
+        let found = self.settings.iter().filter_map(|file| Some((self.name(file), State::of(file)?)));
+        found.map(|(name, state)| (name.to_owned(), state)).collect()
+    }
+
+    fn name<'a>(&self, file: &'a Path) -> &'a Path {
+        file.strip_prefix(&self.directory).unwrap_or(file)
     }
 
     /// All there are, and in words what cannot be read.
@@ -57,14 +78,12 @@ impl Sources {
                     continue;
                 }
             };
-            if entry.file_type().is_some_and(|kind| kind.is_dir()) || entry.path() == self.component {
-                continue;
+            let is_source = !entry.file_type().is_some_and(|kind| kind.is_dir())
+                && entry.path() != self.component
+                && self.settings.iter().all(|settings| entry.path() != settings);
+            if let Some(state) = is_source.then(|| State::of(entry.path())).flatten() {
+                seen.insert(self.name(entry.path()).to_owned(), state);
             }
-            // What a link leads to may have changed, and it has not.
-            let Ok(found) = fs::metadata(entry.path()) else { continue };
-            let name = entry.path().strip_prefix(&self.directory).unwrap_or(entry.path());
-            let state = State { modified: found.modified().ok(), size: found.len(), inode: found.ino() };
-            seen.insert(name.to_owned(), state);
         }
         (seen, unreadable)
     }
@@ -152,11 +171,14 @@ mod tests {
             fs::write(file, "x").expect("written");
         }
         fs::write(place.join(".gitignore"), "*.tmp\n/build\n").expect("written");
-        let sources = Sources::new(&place, &place.join("app.wasm"));
+        let sources =
+            Sources::new(&place, &place.join("app.wasm"), &[place.join(".env"), place.join("build/x")]);
         let (seen, unreadable) = sources.look();
         assert_eq!(unreadable, None);
         let names: Vec<_> = seen.keys().map(|name| name.display().to_string()).collect();
         assert_eq!(names, ["made/other.wasm", "src/main.rs"]);
+        let settings = sources.look_at_settings();
+        assert!(settings.keys().map(PathBuf::as_path).eq([Path::new(".env"), Path::new("build/x")]));
 
         fs::write(place.join("src/main.rs"), "longer").expect("written");
         fs::remove_file(place.join("made/other.wasm")).expect("removed");

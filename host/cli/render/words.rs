@@ -248,6 +248,9 @@ impl Renderer {
                 let mark = if *unfinished { "…" } else { "" };
                 format!("{} {}{mark}", self.stderr.faint("build |"), visible(text, self.stderr))
             }
+            Told::Rereading { changed } => {
+                format!("reading the configuration again: `{}` has changed", visible(changed, self.stderr))
+            }
             Told::Built { took } => format!("built after {}", Short(*took)),
             Told::BuildFailed { message, hint } => {
                 let (exit, message, hint) = (Exit::Failed, message.clone(), Some(hint.clone()));
