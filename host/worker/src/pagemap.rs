@@ -96,14 +96,15 @@ impl Pagemap {
         File::open("/proc/self/pagemap").map(Self)
     }
 
-    /// The pages of `range` that were written, as runs of addresses, by the question that the pool asks.
+    /// The pages of `range` that were written, as runs of addresses, by the question that the pool asks. Looks no further when
+    /// there are `most` runs.
     ///
     /// # Errors
     /// Fails on a kernel without the call.
-    pub(crate) fn written(&self, range: Range<usize>) -> io::Result<Vec<Range<usize>>> {
+    pub(crate) fn written(&self, range: Range<usize>, most: usize) -> io::Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
         let mut from = range.start as u64;
-        while from < range.end as u64 {
+        while from < range.end as u64 && found.len() < most {
             let mut regions = [PageRegion::default(); Self::RUNS];
             let mut scan = PmScanArg {
                 size: size_of::<PmScanArg>() as u64,
@@ -149,7 +150,7 @@ fn self_test() -> Result<(), Distrust> {
     // SAFETY: inside the mapping above; a read of an untouched page maps the shared zero page.
     let zero = unsafe { mapping.cast::<u8>().add(2 * PAGE).read_volatile() };
 
-    let answer = Pagemap::open().and_then(|pagemap| pagemap.written(start..start + PAGES * PAGE));
+    let answer = Pagemap::open().and_then(|pagemap| pagemap.written(start..start + PAGES * PAGE, PAGES));
     // SAFETY: unmaps exactly what was mapped above; no reference into it exists.
     unsafe { munmap(mapping, PAGES * PAGE) }.map_err(|error| Distrust::Unsupported(error.into()))?;
 
