@@ -36,7 +36,7 @@ use crate::recent::RecentRequests;
 use crate::reports::Reports;
 use crate::sandbox::{self, Reach};
 use crate::trap;
-use crate::trim::Program;
+use crate::trim::{Program, keep_heap};
 
 /// Why a worker did not become ready.
 pub(crate) enum NotReady {
@@ -210,6 +210,7 @@ impl Server {
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;
         program.trim();
+        keep_heap();
         tokio::spawn(pulse(app, logs.clone(), footprint, program));
         app.reports.send(FromWorker::Ready(ready)).await;
 
