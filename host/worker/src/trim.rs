@@ -64,10 +64,11 @@ impl Crowd {
     }
 }
 
-/// Has the allocator keep what one instance needs. The tables of an interpreter's functions take half a megabyte, and the
-/// allocator would get and give them back page by page for each fresh one.
+/// Gives back what the start has left, and has the allocator keep from then on what one instance needs. The tables of an
+/// interpreter's functions take half a megabyte, and the allocator would get and give them back page by page for each fresh one.
 pub(crate) fn keep_heap() {
-    const KEPT: i32 = 4 << 20;
+    const KEPT: i32 = 1 << 20;
+    trim_heap();
     // Other allocators do as they like.
     #[cfg(target_env = "gnu")]
     // SAFETY: it changes two numbers of the allocator's, under its own locks.
