@@ -132,7 +132,8 @@ impl Server {
         let (listener, authority) = listener()?;
         let (footprint, program) = (Footprint::open()?, Program::mapped());
         let gaps = match reset {
-            MemoryReset::Pagemap => Some(Gaps::open(&artifact, engine::kept(&needs))?),
+            // Without them a worker is slower, and serves.
+            MemoryReset::Pagemap => Gaps::open(&artifact, engine::kept(&needs)).ok(),
             MemoryReset::Decommit { .. } | MemoryReset::OnDemand { .. } => None,
         };
         let recent = RecentRequests::map(&inherited(fd::RECENT))?;
