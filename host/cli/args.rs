@@ -203,7 +203,8 @@ pub(crate) struct ServeArgs {
     /// Serve what you are writing: watch, build anew, and show what goes wrong
     ///
     /// Whoever asks is told what a guest broke down over, and where. `--build` is run when a file beside the configuration has
-    /// changed, unless git would ignore it. With it go `--watch`, `--bake 0s` and `--instances 1`, where nothing else is said.
+    /// changed, unless git would ignore it; the configuration itself and `--env-file` are read again. With it go `--watch`,
+    /// `--bake 0s` and `--instances 1`, where nothing else is said.
     #[arg(long, env = "WASMCLUSTER_DEV", help_heading = APP, value_parser = BoolishValueParser::new())]
     pub(crate) dev: bool,
 

@@ -140,6 +140,8 @@ fn what_is_built_is_said_as_it_goes() {
     assert_eq!(building("make", None), "building: make\n");
     assert_eq!(building("make a\nmake b", None), "building: make a …\n");
     assert_eq!(building("make", Some("src/main.rs")), "building again: `src/main.rs` has changed\n");
+    let rereading = Told::Rereading { changed: "app.toml".into() };
+    assert_eq!(told(rereading), "reading the configuration again: `app.toml` has changed\n");
     let output = |unfinished| Told::Output { stream: Stream::Stdout, text: "x".into(), unfinished };
     assert_eq!(told(output(false)) + &told(output(true)), "build | x\nbuild | x…\n");
     assert_eq!(told(Told::Built { took: Duration::from_millis(1_250) }), "built after 1s 250ms\n");
