@@ -21,6 +21,7 @@ use crate::forwarded::Sender;
 use crate::reached::reached;
 use crate::respond::Responder;
 use crate::stream::Stream;
+use crate::together;
 
 /// Room for the first read. Most requests without a body fit.
 const FIRST_READ: usize = 2 << 10;
@@ -113,7 +114,8 @@ async fn attend(
         }
     };
     let activity = guard.activity();
-    let io = TokioIo::new(Stream::new(unused.freeze(), socket, activity.clone()));
+    let io =
+        TokioIo::new(Stream::new(unused.freeze(), socket, activity.clone(), protocol == Protocol::Http1));
     let sender = Sender::new(guard.address(), &app.serving.trusted_proxies);
     let service = Responder::new(app, activity, sender);
     match protocol {
@@ -248,6 +250,8 @@ type Http1 = http1::Connection<TokioIo<Stream>, Responder>;
 
 /// Readies a connection that was polled and waits for being taken apart, if it waits for a request.
 fn pack(mut connection: Pin<&mut Http1>, guard: &Guard, cx: &mut Context<'_>) -> Packed {
+    // What cannot be sent keeps the connection from being done.
+    together::send_now();
     match guard.rest() {
         Rest::Busy => Packed::NotYet,
         // hyper has done nothing yet but keep what it has read.

@@ -22,6 +22,7 @@ use crate::connections::Activity;
 use crate::epoch;
 use crate::failure::{Failure, Refusal};
 use crate::reached::reached;
+use crate::together;
 
 /// A guest's call, its deadline, and its place under the cap. Dropping it cancels the guest.
 pub(crate) struct Guest {
@@ -29,6 +30,8 @@ pub(crate) struct Guest {
     call: Option<Call>,
     deadline: Deadline,
     place: Option<SemaphorePermit<'static>>,
+    /// Whether it was interrupted, and takes so long that others need not wait for it.
+    computes: bool,
     exchange: Arc<Exchange>,
     app: &'static App,
 }
@@ -44,7 +47,14 @@ impl Guest {
     ) -> Self {
         app.ticker.touch();
         let call = call(&app.instances, Arc::clone(exchange), request, authority);
-        Self { call: Some(call), deadline, place: Some(place), exchange: Arc::clone(exchange), app }
+        Self {
+            call: Some(call),
+            deadline,
+            place: Some(place),
+            computes: false,
+            exchange: Arc::clone(exchange),
+            app,
+        }
     }
 
     /// Ready once the guest has ended, well or not, or its time has.
@@ -59,7 +69,16 @@ impl Guest {
     /// Lets the guest work until it waits. Ready once it has ended, well or not.
     pub(crate) fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(call) = &mut self.call else { return Poll::Ready(Ok(())) };
-        let ended = ready!(call.as_mut().poll(cx));
+        if self.computes {
+            together::send_now();
+        }
+        let yields = epoch::yields();
+        let ended = call.as_mut().poll(cx);
+        if epoch::yields() != yields {
+            self.computes = true;
+            together::send_now();
+        }
+        let ended = ready!(ended);
         self.end();
         Poll::Ready(ended)
     }

@@ -51,6 +51,7 @@ mod served;
 mod server;
 mod state;
 mod stream;
+mod together;
 mod trap;
 mod trim;
 

@@ -35,6 +35,7 @@ use crate::pulse::{self, Footprint, pulse};
 use crate::recent::RecentRequests;
 use crate::reports::Reports;
 use crate::sandbox::{self, Reach};
+use crate::together;
 use crate::trap;
 use crate::trim::{Program, keep_heap};
 
@@ -207,6 +208,7 @@ impl Server {
             async move { connections.watch().await }
         });
         tokio::spawn(app.instances.expire());
+        tokio::spawn(together::carry());
         let taking = Taking::start(acceptor.clone(), listener, Arc::clone(&orders));
         // Accept has been polled once the task has had its turn.
         tokio::task::yield_now().await;

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::connections::Activity;
+use crate::together::{Held, SMALL};
 
 /// How long what nobody will read is read on, so that the client gets its response.
 const LINGER: Duration = Duration::from_secs(1);
@@ -19,13 +20,16 @@ const LINGER: Duration = Duration::from_secs(1);
 /// have left: then its guest is in somebody's way.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// So many bytes are sooner copied into one piece than written as several.
-const SMALL: usize = 512;
-
 /// A socket that says what happens on it, and that gives what was read ahead before what is to come.
 pub(crate) struct Stream {
     ahead: Bytes,
+    /// Stands before the socket, to go first.
+    held: Held,
+    /// What was held back and could not be sent.
+    refused: Bytes,
     socket: TcpStream,
+    /// Whether small responses may wait for each other.
+    together: bool,
     activity: Activity,
     blocked: bool,
     /// When the client has said all it will, or was sent something after that.
@@ -37,11 +41,24 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity) -> Self {
-        Self { ahead, socket, activity, blocked: false, ended: None, last_word: None, lingering: None }
+    /// `together` is for a protocol that writes a response at a time: small ones may wait for those of others.
+    pub(crate) fn new(ahead: Bytes, socket: TcpStream, activity: Activity, together: bool) -> Self {
+        Self {
+            ahead,
+            held: Held::nothing_of(&socket),
+            refused: Bytes::new(),
+            socket,
+            together,
+            activity,
+            blocked: false,
+            ended: None,
+            last_word: None,
+            lingering: None,
+        }
     }
 
-    /// The socket, and what was read from it and is still to be given.
+    /// The socket, and what was read from it and is still to be given. For a stream that was flushed after
+    /// [`together::send_now`](crate::together::send_now).
     pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.socket, self.ahead)
     }
@@ -80,6 +97,25 @@ impl Stream {
             timer.as_mut().reset(until);
         }
         timer.as_mut().poll(cx)
+    }
+
+    /// Ready once everything before it was sent, but for what is held back.
+    fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(refused) = self.held.refused() {
+            self.refused = refused;
+        }
+        while self.refused.has_remaining() {
+            let written = Pin::new(&mut self.socket).poll_write(cx, &self.refused);
+            let length = ready!(self.wrote(cx, written))?;
+            self.refused.advance(length);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once everything before it was sent.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.held.send();
+        self.poll_refused(cx)
     }
 
     /// Passes on what a write came to. The flag keeps the common case, a write that goes through, free.
@@ -122,9 +158,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.wrote(cx, written)
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -133,7 +167,11 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_sent(cx))?;
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if length <= SMALL && this.together && this.ended.is_none() && this.held.hold(slices, cx.waker()) {
+            return Poll::Ready(Ok(length));
+        }
         let written = if slices.len() > 1 && length <= SMALL {
             let mut joined = [0; SMALL];
             let mut end = 0;
@@ -153,11 +191,13 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        // What is held back is on its way.
+        self.get_mut().poll_refused(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_sent(cx))?;
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
         }
