@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::thread;
 
-use nix::sys::socket::{setsockopt, sockopt};
-
 use super::seen;
 use crate::support::Server;
 
@@ -47,26 +45,6 @@ fn pipelined_requests_are_answered_in_order() {
             }
             assert_eq!(client.response().text(), "more");
         }
-    });
-}
-
-#[test]
-fn small_answers_all_come_in_order_to_a_client_with_little_room() {
-    const REQUESTS: usize = 5000;
-    // Quick guests: what they answer is held back, to be sent together.
-    Server::of_both_zoos(&["--max-instance-reuse-count", "1000000"], |server| {
-        let mut client = server.connect();
-        setsockopt(client.stream(), sockopt::RcvBuf, &4096).unwrap();
-        let mut requests = String::new();
-        for number in 0..REQUESTS {
-            requests += &format!("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\n{number:08}");
-        }
-        let mut stream = client.stream().try_clone().unwrap();
-        let sender = thread::spawn(move || stream.write_all(requests.as_bytes()));
-        for number in 0..REQUESTS {
-            assert_eq!(client.response().expect_status(200).text(), format!("{number:08}"));
-        }
-        sender.join().unwrap().unwrap();
     });
 }
 

@@ -204,3 +204,94 @@ impl AsyncWrite for Stream {
         if this.activity.left_unread() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read, Write};
+
+    use super::*;
+    use crate::together;
+
+    /// A stream, another handle of its socket, and its client.
+    fn streams() -> (Stream, std::net::TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (socket, _) = listener.accept().expect("it connected");
+        socket.set_nonblocking(true).expect("open");
+        let other = socket.try_clone().expect("a descriptor");
+        let socket = TcpStream::from_std(socket).expect("a runtime");
+        (Stream::new(Bytes::new(), socket, Activity::of_nobody(), true), other, client)
+    }
+
+    async fn write(stream: &mut Stream, bytes: &[u8]) {
+        together::expect_more();
+        let written = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes)).await;
+        assert_eq!(written.expect("open"), bytes.len());
+    }
+
+    /// Writes until no more goes in; says how much did.
+    fn fill(socket: &mut std::net::TcpStream) -> usize {
+        let mut length = 0;
+        for piece in [&[b'.'; 1 << 16][..], b"."] {
+            loop {
+                match socket.write(piece) {
+                    Ok(written) => length += written,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        length
+    }
+
+    fn flush(stream: &mut Stream) -> Poll<io::Result<()>> {
+        Pin::new(stream).poll_flush(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_comes_before_what_is_written_next() {
+        let (mut stream, _, mut client) = streams();
+        let mut large = vec![b'2'; 10 * SMALL];
+        write(&mut stream, b"1").await;
+        assert!(flush(&mut stream).is_ready());
+        write(&mut stream, &large).await;
+        write(&mut stream, b"3").await;
+        drop(stream);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("open");
+        large.insert(0, b'1');
+        large.push(b'3');
+        assert!(all == large);
+    }
+
+    #[tokio::test]
+    async fn what_was_held_back_and_cannot_be_sent_waits_for_the_client() {
+        let (mut stream, mut other, mut client) = streams();
+        write(&mut stream, b"the answer").await;
+        let length = fill(&mut other);
+        assert!(flush(&mut stream).is_ready(), "it is on its way");
+        together::send_now();
+        assert!(flush(&mut stream).is_pending());
+        assert!(stream.blocked);
+
+        let reader = std::thread::spawn(move || {
+            let mut all = vec![0; length + b"the answer".len()];
+            client.read_exact(&mut all).map(|()| all)
+        });
+        poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx)).await.expect("open");
+        assert!(!stream.blocked);
+        let all = reader.join().expect("no panic").expect("open");
+        assert_eq!(&all[length..], b"the answer");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_is_there_before_the_end() {
+        let (mut stream, _, mut client) = streams();
+        write(&mut stream, b"the end").await;
+        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.expect("open");
+        let mut all = String::new();
+        client.read_to_string(&mut all).expect("open");
+        assert_eq!(all, "the end");
+    }
+}
