@@ -193,6 +193,9 @@ pub(crate) fn expect_more() {
 mod tests {
     use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
 
     use super::*;
 
@@ -283,14 +286,24 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_comes_back() {
+    fn what_cannot_be_sent_comes_back_and_wakes_its_connection() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
         let mut pair = Pair::new();
         pair.socket.set_nonblocking(true).expect("open");
         let flags = MsgFlags::MSG_NOSIGNAL;
         while send(pair.socket.as_raw_fd(), &[0; 1 << 16], flags).is_ok() {}
         while send(pair.socket.as_raw_fd(), &[0], flags).is_ok() {}
-        assert!(pair.hold("too much"));
+        expect_more();
+        assert!(pair.held.hold(&[IoSlice::new(b"too much")], &Waker::from(Arc::clone(&woken))));
+        assert!(!woken.0.load(Ordering::Relaxed));
         pair.held.send();
+        assert!(woken.0.load(Ordering::Relaxed));
         assert_eq!(pair.held.refused().as_deref(), Some(&b"too much"[..]));
         assert!(!pair.held.some);
         assert!(BATCH.with_borrow(|batch| batch.refused.is_empty()));
