@@ -21,7 +21,6 @@ use crate::forwarded::Sender;
 use crate::reached::reached;
 use crate::respond::Responder;
 use crate::stream::Stream;
-use crate::together;
 
 /// Room for the first read. Most requests without a body fit.
 const FIRST_READ: usize = 2 << 10;
@@ -250,8 +249,6 @@ type Http1 = http1::Connection<TokioIo<Stream>, Responder>;
 
 /// Readies a connection that was polled and waits for being taken apart, if it waits for a request.
 fn pack(mut connection: Pin<&mut Http1>, guard: &Guard, cx: &mut Context<'_>) -> Packed {
-    // What cannot be sent keeps the connection from being done.
-    together::send_now();
     match guard.rest() {
         Rest::Busy => Packed::NotYet,
         // hyper has done nothing yet but keep what it has read.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::accept::{Acceptor, Intake, accept, adopt};
 use crate::handover::Heir;
 use crate::orders::Orders;
+use crate::together;
 
 /// How long a draining worker waits for what is under way before it says to clients that their connections end, and how
 /// long it says so before it closes what is idle. Clients that ask within learn of it from the response; only those that
@@ -58,6 +59,7 @@ impl Taking {
         let Acceptor { app, connections, .. } = self.acceptor.clone();
         // Who waits in the queue is the heir's already.
         self.intake.send_replace(Intake::Left);
+        together::end();
         connections.hand_over(heir);
         let patience = async {
             sleep(lame_duck).await;

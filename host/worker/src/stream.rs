@@ -57,8 +57,8 @@ impl Stream {
         }
     }
 
-    /// The socket, and what was read from it and is still to be given. For a stream that was flushed after
-    /// [`together::send_now`](crate::together::send_now).
+    /// The socket, and what was read from it and is still to be given. For a stream that was polled after
+    /// [`together::end`](crate::together::end).
     pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.socket, self.ahead)
     }
